@@ -1,0 +1,59 @@
+"""trk: Siamese visual object tracking in real time. `Tracker` is the way in."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    BackendError,
+    BoxError,
+    BundleError,
+    CheckpointError,
+    ExportError,
+    FrameError,
+    ModelError,
+    SinkError,
+    SourceError,
+    TrkError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from .engine.result import Result
+    from .engine.tracker import Tracker
+    from .weights.shipped import default_bundle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BackendError",
+    "BoxError",
+    "BundleError",
+    "CheckpointError",
+    "ExportError",
+    "FrameError",
+    "ModelError",
+    "Result",
+    "SinkError",
+    "SourceError",
+    "Tracker",
+    "TrkError",
+    "UsageError",
+    "default_bundle",
+]
+
+# Loaded when first asked for: `import trk` costs nothing, and `trk.models` never drags in the engine.
+_LAZY = {
+    "Result": ".engine.result",
+    "Tracker": ".engine.tracker",
+    "default_bundle": ".weights.shipped",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])

@@ -1,0 +1,1 @@
+"""One file per runtime, all with the interface of `base.Backend`."""

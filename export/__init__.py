@@ -1,0 +1,1 @@
+"""PyTorch models become bundles: graphs, checks, manifest."""

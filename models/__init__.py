@@ -1,0 +1,1 @@
+"""PyTorch definitions with the official key names, their steps and the registry."""

@@ -1,0 +1,65 @@
+"""Packaging of trk: the repository root is the package `trk`, its rooms are its sub-packages."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "__init__.py").read_text(), re.M).group(1)
+ROOMS = ["engine", "engine.backends", "export", "models", "weights", "bench", "video", "cli"]
+
+# One CPU runtime or one GPU runtime: the two wheels install the same import package and break each other.
+ORT = "onnxruntime>=1.20"
+TORCH = ["torch==2.13.0", "onnx>=1.18", "onnxscript>=0.5", "safetensors>=0.5"]
+
+EXTRAS = {
+    "cpu": [ORT],
+    "gpu": ["onnxruntime-gpu>=1.20"],
+    "tensorrt": ["tensorrt>=10.0", "cuda-python>=12.6"],
+    "export": TORCH,
+    "train": TORCH,
+    "eval": ["matplotlib>=3.8"],
+}
+EXTRAS["dev"] = [
+    *EXTRAS["cpu"],
+    *EXTRAS["export"],
+    "pytest>=8",
+    "hypothesis>=6.100",
+    "ruff>=0.14",
+    "mypy>=1.18",
+    "import-linter>=2.5",
+    "pre-commit>=4",
+]
+
+setup(
+    name="trk-engine",
+    version=VERSION,
+    description="Siamese visual object tracking, exported to ONNX and run in real time",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=["trk", *(f"trk.{room}" for room in ROOMS)],
+    package_dir={"trk": "."},
+    package_data={
+        "trk": ["py.typed"],
+        "trk.weights": ["*.trk", "*.safetensors", "*.md", "*.txt", "samples/*/*"],
+    },
+    install_requires=[
+        "numpy>=1.26",
+        "opencv-python-headless>=4.9",
+        "click>=8.1",
+        "rich>=13",
+        "pydantic>=2.7",
+        "av>=12",
+    ],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "trk-run = trk.cli.run:main",
+            "trk-export = trk.cli.export:main",
+            "trk-bench = trk.cli.bench:main",
+        ]
+    },
+)

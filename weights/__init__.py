@@ -1,0 +1,1 @@
+"""Checkpoint readers, and the weights, bundles and samples that ship with trk."""
