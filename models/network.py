@@ -1,0 +1,35 @@
+"""The interface of every tracker network: template crops become kernels, a search crop becomes maps."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+class SiameseNet(nn.Module):
+    """A tracker network whose two branches can be run, and exported, apart.
+
+    Attribute names inside a network are the official ones, so that published checkpoints load with
+    `load_state_dict`. Nothing of a target is stored in the network: kernels go out and come back in.
+    """
+
+    kernel_names: ClassVar[tuple[str, ...]]
+    """Names of what `template` returns, in order."""
+
+    map_names: ClassVar[tuple[str, ...]]
+    """Names of what `search` returns, in order: ("cls", "loc") or ("score",)."""
+
+    def template(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return the kernels, each [N, ...], of template crops `z` [N, 3, T, T] float32, 0..255, in the model's colour order."""
+        raise NotImplementedError
+
+    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps, each [N, C, S, S], of search crops `x` [N, 3, I, I] given the kernels of the N targets."""
+        raise NotImplementedError
+
+    def fused(self) -> "SiameseNet":
+        """Return an equal network that costs less to run (merged convolutions, folded weights); itself where nothing is gained.
+
+        The kernels may differ in number and shape from the plain network's; maps are equal up to rounding. Batch norm
+        is not folded here: the exporter does that for every network.
+        """
+        return self
