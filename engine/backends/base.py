@@ -1,0 +1,42 @@
+"""What a runtime has to offer: run the template graph once, then a search graph per frame."""
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kernels = Any
+"""What a backend keeps of a template: opaque, and wherever the backend wants it (host or device memory)."""
+
+
+class SearchOutput(NamedTuple):
+    """What the search graph says of one frame, for N targets. The arrays are overwritten by the next search."""
+
+    box: NDArray[np.float32]
+    """[N, 4]: offset x, y of the target's centre from the crop's, then its smoothed w, h, in crop pixels."""
+    score: NDArray[np.float32]
+    """[N]"""
+    best: NDArray[np.int32]
+    """[N]: flat index of the chosen proposal."""
+
+
+class Backend(Protocol):
+    """One bundle loaded into one runtime."""
+
+    name: str
+    device: str
+
+    template_crop: NDArray[np.uint8]
+    """[N * scales, T, T, 3] uint8 BGR: written by the engine, read by `template`."""
+    search_crops: list[NDArray[np.uint8]]
+    """The same for each search graph, [N * scales, S, S, 3]."""
+
+    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> Kernels:
+        """Return the kernels of what lies in `template_crop`; `size` [N, 2] is w, h of each target in crop pixels."""
+        ...
+
+    def search(
+        self, graph: int, kernels: Kernels, size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Run search graph number `graph` on what lies in its crop buffer."""
+        ...

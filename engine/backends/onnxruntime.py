@@ -1,0 +1,151 @@
+"""ONNX Runtime: inputs and outputs bound once to memory that both sides share, kernels kept as its own values."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BackendError, BundleError
+from ..bundle import Bundle
+from ..manifest import Graph
+from .base import SearchOutput
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntimeBackend:
+    """Runs a bundle in ONNX Runtime on the CPU, or on CUDA with host buffers.
+
+    `threads` is the number of threads of one run; None leaves it to the runtime. Raises BackendError where the runtime
+    or the device is not usable: the CPU never stands in for a device silently.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None):
+        self._ort = _import()
+        self.device = device
+        manifest = bundle.manifest
+        self._template = self._session(bundle, manifest.template, threads)
+        self._searches = [self._session(bundle, graph, threads) for graph in manifest.searches]
+        self.template_crop = _buffer(manifest.template, "crop")
+        self.search_crops = [_buffer(graph, "crop") for graph in manifest.searches]
+        batch = manifest.batch
+        self._size = np.zeros((batch, 2), np.float32)
+        self._params = np.zeros(len(manifest.params), np.float32)
+        self._box = np.zeros((batch, 4), np.float32)
+        self._score = np.zeros(batch, np.float32)
+        self._best = np.zeros(batch, np.int32)
+        self._output = SearchOutput(self._box, self._score, self._best)
+        self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
+        self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
+        self._bindings = [
+            self._bind(session, graph, crop)
+            for session, graph, crop in zip(self._searches, manifest.searches, self.search_crops, strict=True)
+        ]
+        self._bound: list[Any] = [None] * len(self._searches)
+
+    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> list[Any]:
+        """Return the kernels, one value of the runtime each."""
+        feeds = {"crop": self.template_crop, "size": size, "params": params}
+        values = {
+            name: self._ort.OrtValue.ortvalue_from_numpy(feeds[name])
+            for name in feeds
+            if name in self._template_inputs
+        }
+        return list(self._template.run_with_ort_values(self._kernel_names, values))
+
+    def search(
+        self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Run one search graph; the kernels are bound again only when they are others than last time."""
+        binding = self._bindings[graph]
+        if self._bound[graph] is not kernels:
+            for name, value in zip(self._kernel_names, kernels, strict=True):
+                binding.bind_ortvalue_input(name, value)
+            self._bound[graph] = kernels
+        self._size[:] = size
+        self._params[:] = params
+        self._searches[graph].run_with_iobinding(binding)
+        return self._output
+
+    def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> Any:
+        options = self._ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        # Workers sleep between frames: no slower here, and a tracker that waits for its camera leaves the cores alone.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        provider = _PROVIDERS[self.device]
+        if provider not in self._ort.get_available_providers():
+            raise BackendError(
+                f"device {self.device!r} was asked for and this ONNX Runtime has no {provider}: "
+                "pip install trk-engine[gpu], or choose --device cpu"
+            )
+        folder = bundle.external("")
+        if folder is not None:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(Path(folder).resolve())
+            )
+        model = bundle.read(graph.file)
+        try:
+            session = self._ort.InferenceSession(model, options, providers=[provider])
+        except Exception as error:  # ONNX Runtime raises many types of its own
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason}") from None
+        if session.get_providers()[0] != provider:
+            raise BackendError(
+                f"device {self.device!r} was asked for and could not be used (is the CUDA toolkit of this "
+                "onnxruntime-gpu installed?): choose --device cpu, or install it"
+            )
+        _check_signature(bundle, graph, session)
+        return session
+
+    def _bind(self, session: Any, graph: Graph, crop: NDArray[np.uint8]) -> Any:
+        binding = session.io_binding()
+        shared = {"crop": crop, "size": self._size, "params": self._params}
+        for tensor in graph.inputs:
+            if tensor.name in shared:
+                binding.bind_cpu_input(tensor.name, shared[tensor.name])
+        outputs = {"box": self._box, "score": self._score, "best": self._best}
+        for name, array in outputs.items():
+            binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
+        return binding
+
+
+def _import() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BackendError(
+            "ONNX Runtime is not installed: pip install trk-engine[cpu], or trk-engine[gpu] on a CUDA machine"
+        ) from None
+    return onnxruntime
+
+
+def _buffer(graph: Graph, name: str) -> NDArray[np.uint8]:
+    shape = next(tensor.shape for tensor in graph.inputs if tensor.name == name)
+    return np.zeros(shape, np.uint8)
+
+
+def _check_signature(bundle: Bundle, graph: Graph, session: Any) -> None:
+    """Refuse a graph whose inputs and outputs are not the manifest's: its buffers are bound by raw address."""
+    for kind, stated, found in (
+        ("input", graph.inputs, session.get_inputs()),
+        ("output", graph.outputs, session.get_outputs()),
+    ):
+        ours = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated}
+        theirs = {(value.name, tuple(value.shape), _DTYPES.get(value.type, value.type)) for value in found}
+        if ours != theirs:
+            odd = sorted(str(item) for item in ours ^ theirs)[0]
+            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
+
+
+_DTYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}

@@ -1,0 +1,98 @@
+"""How a target in a frame becomes crops, and how a box in a crop goes back: the rules, as data of the manifest.
+
+Every upstream of the family has its own roundings and limits. They are values of these models, never branches on a
+model's name. Source of each value: the row of models/registry.py that states it.
+"""
+
+from math import ceil, floor, sqrt
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Rounding = Literal["half_even", "half_up", "half_away"]
+
+
+class Rule(BaseModel):
+    """Frozen data that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CropRule(Rule):
+    """How the pixels of one square crop are found."""
+
+    origin_shift: Literal[-0.5, 0.0, 0.5] = 0.5
+    """First pixel = round(centre - side/2 - origin_shift). PySOT has 0.5, siamfc-pytorch -0.5."""
+    origin_rounding: Rounding = "half_up"
+    side_rounding: Rounding = "half_even"
+    fill: Literal["truncate", "round"] = "truncate"
+    """How the mean colour becomes uint8 outside the frame."""
+    fill_from: Literal["first", "current"] = "first"
+    """The frame whose mean colour fills: the one `init` saw, or the one cropped."""
+    sampling: Literal["resize", "affine"] = "resize"
+    """`resize`: whole pixels cut out, then cv2.resize. `affine`: corners of the box sampled as they fall (TensorFlow's crop_and_resize)."""
+    pyramid: Literal["direct", "nested"] = "direct"
+    """`direct`: each scale from the frame. `nested`: the largest region once, the scales from it (SiamDW)."""
+    recentre: bool = False
+    """Add back what rounding moved the centre of the crop by (no upstream does)."""
+
+
+class Limits(Rule):
+    """What a state may be. None: no limit of the family; the engine's own wide ones always hold."""
+
+    centre_in_frame: bool = True
+    min_size: float | None = 10.0
+    max_size_frame: bool = True
+    """Width and height at most the frame's."""
+    relative_size: tuple[float, float] | None = None
+    """Smallest and largest size as a share of the size at `init`."""
+    relative_side: tuple[float, float] | None = None
+    """The same for a running search side."""
+
+
+class Hysteresis(Rule):
+    """When a target counts as lost, and as found again (SiamRPN++ long-term)."""
+
+    low: float
+    high: float
+    freeze: bool = True
+    """Below `low` the state is left as it was."""
+
+
+class Geometry(Rule):
+    """From target to crops and back."""
+
+    template_size: int = Field(127, ge=16, le=1024)
+    exemplar_size: int = Field(127, ge=16, le=1024)
+    """Pixels of a crop that the target with its context takes up."""
+    template_covers: Literal["exemplar", "search"] = "exemplar"
+    """What the template crop shows: the target with context, or all of a search region."""
+    context_amount: float = Field(0.5, ge=0, le=4)
+    template_steps: tuple[int, ...] = (0,)
+    """Exponents of `scale_step`, one template crop each."""
+    search_steps: tuple[int, ...] = (0,)
+    """Exponents of `scale_step`, one search crop each."""
+    side: Literal["derived", "running"] = "derived"
+    """Search side from the size at every frame, or carried along and scaled with it (SiamDW's SiamFC)."""
+    round_exemplar: bool = False
+    """Round the side of the target with context before anything is derived from it."""
+    crop: CropRule = CropRule()
+    limits: Limits = Limits()
+    small_target_area: float | None = None
+    """Share of the frame's area under which a target counts as small at `init` (DaSiamRPN's BIG model)."""
+    hysteresis: Hysteresis | None = None
+
+
+def round_as(value: float, rounding: Rounding) -> int:
+    """Return `value` rounded to an integer; the three ways differ at exact halves only."""
+    if rounding == "half_even":
+        return round(value)
+    if rounding == "half_up":
+        return floor(value + 0.5)
+    return floor(value + 0.5) if value >= 0 else ceil(value - 0.5)
+
+
+def exemplar_side(w: float, h: float, context_amount: float) -> float:
+    """Return the side, in frame pixels, of the square that holds a target of w x h with its context. Source: SiamFC sec. 2."""
+    context = context_amount * (w + h)
+    return sqrt((w + context) * (h + context))
