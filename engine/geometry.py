@@ -40,6 +40,8 @@ class CropRule(Rule):
 class Limits(Rule):
     """What a state may be. None: no limit of the family; the engine's own wide ones always hold."""
 
+    of: Literal["state", "report"] = "state"
+    """What is limited: the state itself, or only the box that is reported (SiamRPN++ long-term)."""
     centre_in_frame: bool = True
     min_size: float | None = 10.0
     max_size_frame: bool = True
@@ -64,9 +66,7 @@ class Geometry(Rule):
 
     template_size: int = Field(127, ge=16, le=1024)
     exemplar_size: int = Field(127, ge=16, le=1024)
-    """Pixels of a crop that the target with its context takes up."""
-    template_covers: Literal["exemplar", "search"] = "exemplar"
-    """What the template crop shows: the target with context, or all of a search region."""
+    """Pixels, in every crop, of the square that holds the target with its context."""
     context_amount: float = Field(0.5, ge=0, le=4)
     template_steps: tuple[int, ...] = (0,)
     """Exponents of `scale_step`, one template crop each."""
