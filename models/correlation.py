@@ -21,14 +21,21 @@ def depthwise(x: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
 
 
 def full(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return [N, O, H', W']: all channels of `x` [N, C, H, W] correlated with O kernels a target, [N, O, C, h, w].
+    """Return [N * s, O, H', W']: all channels of `x` [N * s, C, H, W] correlated with O kernels a target, [N, O, C,
+    h, w].
 
+    `s` crops of each target lie next to each other (the scales of SiamFC); they share the target's kernels.
     Source: SiamFC sec. 2 (O = 1); SiamRPN sec. 3.2 (O = 2k and 4k).
     """
     n, o, c, h, w = kernel.shape
-    flat = x.reshape(1, n * c, x.shape[2], x.shape[3])
+    if n == 1:
+        return F.conv2d(x, kernel[0])
+    s = x.shape[0] // n
+    flat = x.reshape(n, s, c, x.shape[2], x.shape[3]).transpose(0, 1).reshape(s, n * c, x.shape[2], x.shape[3])
     out = F.conv2d(flat, kernel.reshape(n * o, c, h, w), groups=n)
-    return out.reshape(n, o, out.shape[2], out.shape[3])
+    return (
+        out.reshape(s, n, o, out.shape[2], out.shape[3]).transpose(0, 1).reshape(n * s, o, out.shape[2], out.shape[3])
+    )
 
 
 def pixelwise(x: Tensor, kernel: Tensor) -> Tensor:

@@ -1,0 +1,183 @@
+"""Every network against what upstream's code computes: keys, features and maps, plain and fused."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from shared import shared_module, shared_path
+from torch import Tensor
+from trk.models.network import SiameseNet
+from trk.models.siamfc import SiamFC
+from trk.models.siamrpnpp import SiamRPNpp
+
+R18 = {"backbone": "resnet18", "used_layers": (2, 3, 4), "adjust": (256, 256, 256)}
+R50 = {"backbone": "resnet50", "used_layers": (2, 3, 4), "adjust": (256, 256, 256)}
+MOBILE = {"backbone": "mobilenetv2", "used_layers": (3, 5, 7)}
+
+NETWORKS: dict[str, Callable[[], SiameseNet]] = {
+    "siamfc_alexnet_v1": lambda: SiamFC(1),
+    "siamfc_alexnet_v2": lambda: SiamFC(2),
+    "siamfc_alexnet_v3": lambda: SiamFC(3),
+    "siamrpn_alex_dwxcorr": lambda: SiamRPNpp("alexnetlegacy"),
+    "siamrpn_alex_dwxcorr_16gpu": lambda: SiamRPNpp("alexnet"),
+    "siamrpn_alex_dwxcorr_otb": lambda: SiamRPNpp("alexnetlegacy"),
+    "siamrpn_alex_xcorr": lambda: SiamRPNpp("alexnet", head="upchannel"),
+    "siamrpn_alexlegacy_xcorr": lambda: SiamRPNpp("alexnetlegacy", head="upchannel"),
+    "siamrpn_mobilev2_l234_dwxcorr": lambda: SiamRPNpp(**MOBILE, width=1.4, adjust=(256, 256, 256)),
+    "siamrpn_mobilev2_w1_l234_dwxcorr": lambda: SiamRPNpp(**MOBILE, width=1.0, adjust=(128, 128, 128)),
+    "siamrpn_r18_l234_dwxcorr": lambda: SiamRPNpp(**R18),
+    "siamrpn_r18_l34_dwxcorr": lambda: SiamRPNpp("resnet18", used_layers=(3, 4), adjust=(256, 256), weighted=True),
+    "siamrpn_r34_l234_dwxcorr": lambda: SiamRPNpp(
+        "resnet34", used_layers=(2, 3, 4), adjust=(128, 128, 128), weighted=True
+    ),
+    "siamrpn_r34_l3_dwxcorr": lambda: SiamRPNpp("resnet34", used_layers=(3,), adjust=256),
+    "siamrpn_r50_l3_dwxcorr": lambda: SiamRPNpp("resnet50", used_layers=(3,), adjust=(256,)),
+    "siamrpn_r50_l234_dwxcorr": lambda: SiamRPNpp(**R50, weighted=True),
+    "siamrpn_r50_l234_dwxcorr_otb": lambda: SiamRPNpp(**R50),
+    "siamrpn_r50_l234_dwxcorr_lt": lambda: SiamRPNpp(**R50 | {"adjust": (128, 256, 512)}, weighted=True),
+}
+"""How each network of the goldens is built."""
+
+SLOW = {"dasiamrpn_SiamRPNBIG"}
+
+
+class Case(NamedTuple):
+    """A network with its golden's weights, run on the golden's template crop."""
+
+    net: SiameseNet
+    meta: dict[str, Any]
+    reference: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+    kernels: tuple[Tensor, ...]
+    template_features: dict[str, Any]
+    features: dict[str, Any]
+
+
+def weights_of(meta: dict[str, Any]) -> dict[str, np.ndarray]:
+    if meta["weights"] == "seeded":
+        weights: dict[str, np.ndarray] = shared_module("goldens", "seeded.py").fill(
+            {key: shape for key, shape, _ in meta["state_dict"]}
+        )
+        return weights
+    with np.load(shared_path(*meta["weights"].split("/"))) as npz:
+        return {key: npz[key] for key in npz.files}
+
+
+def crop_of(meta: dict[str, Any], size: str) -> Tensor:
+    golden = shared_module("goldens", "golden.py")
+    image = golden.x_831() if size == "831" else golden.image(meta["input"]["search"][size])
+    return torch.from_numpy(golden.tensor(image, meta["input"]["channels"] == "RGB"))
+
+
+def record_features(net: SiameseNet) -> dict[str, Any]:
+    """Return a dict in which every module's output appears under the module's name, whenever the network runs."""
+    features: dict[str, Any] = {}
+    for name, module in net.named_modules():
+        module.register_forward_hook(lambda _module, _inputs, out, name=name: features.__setitem__(name, out))
+    return features
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in NETWORKS]
+)
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    golden = shared_module("goldens", "golden.py")
+    meta, reference = golden.network(request.param)
+    weights = weights_of(meta)
+    net = NETWORKS[request.param]().eval()
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    features = record_features(net)
+    z = golden.tensor(golden.image(meta["input"]["template"]), meta["input"]["channels"] == "RGB")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        kernels = net.template(torch.from_numpy(z))
+        yield Case(net, meta, reference, weights, kernels, dict(features), features)
+    torch.set_num_threads(threads)
+
+
+def test_state_dict_has_upstreams_keys_in_order(case: Case) -> None:
+    ours = [[key, list(value.shape), str(value.dtype)] for key, value in case.net.state_dict().items()]
+    assert ours == [[key, shape, f"torch.{dtype}"] for key, shape, dtype in case.meta["state_dict"]]
+
+
+def test_weights_are_the_goldens_weights(case: Case) -> None:
+    digest = hashlib.sha256()
+    for key, value in case.net.state_dict().items():
+        digest.update(key.encode() + value.numpy().tobytes())
+    assert digest.hexdigest() == case.meta["weights_sha256"]
+
+
+def test_template_features_equal_upstreams(case: Case) -> None:
+    assert_features(case.template_features, case.meta["template"], case)
+
+
+def test_kernels_are_named_and_carry_the_batch_axis(case: Case) -> None:
+    assert len(case.kernels) == len(case.net.kernel_names) == len(set(case.net.kernel_names))
+    assert all(kernel.shape[0] == 1 for kernel in case.kernels)
+
+
+def test_maps_equal_upstreams(case: Case) -> None:
+    for size, golden in case.meta["search"].items():
+        if size == "831":
+            continue
+        maps = case.net.search(crop_of(case.meta, size), *case.kernels)
+        assert_features(case.features, golden.get("features", {}), case)
+        assert_maps(case.net.map_names, maps, golden["outputs"], case.reference)
+
+
+def test_fused_maps_equal_upstreams(case: Case) -> None:
+    fused = case.net.fused()
+    if fused is case.net:
+        pytest.skip("this network has no fused form")
+    size, golden = next(iter(case.meta["search"].items()))
+    image = shared_module("goldens", "golden.py").image(case.meta["input"]["template"])
+    z = shared_module("goldens", "golden.py").tensor(image, case.meta["input"]["channels"] == "RGB")
+    kernels = fused.template(torch.from_numpy(z))
+    assert len(kernels) == len(fused.kernel_names)
+    maps = fused.search(crop_of(case.meta, size), *kernels)
+    assert_maps(fused.map_names, maps, golden["outputs"], case.reference)
+
+
+@pytest.mark.slow
+def test_maps_of_the_long_term_search_equal_upstreams(case: Case) -> None:
+    if "831" not in case.meta["search"]:
+        pytest.skip("this network never searches 831 px")
+    maps = case.net.search(crop_of(case.meta, "831"), *case.kernels)
+    assert_maps(case.net.map_names, maps, case.meta["search"]["831"]["outputs"], case.reference)
+
+
+def assert_features(features: dict[str, Any], goldens: dict[str, Any], case: Case) -> None:
+    """Compare sampled values; a golden's name is a module's name, with [i] where the module returns a list."""
+    modules = {name for name, _ in case.net.named_modules()}
+    for name, golden in goldens.items():
+        module, index = re.fullmatch(r"([^\[]+)(?:\[(\d)\])?", name).groups()
+        if module not in modules:
+            assert case.meta["family"] == "sasiam", f"no module {module}"
+            continue
+        out = features[module]
+        out = out if isinstance(out, Tensor) else out[int(index or 0)]
+        assert list(out.shape) == golden["shape"], name
+        assert_close(out.reshape(-1)[golden["index"]], golden["value"], golden["atol"], name)
+
+
+def assert_maps(
+    names: tuple[str, ...], maps: tuple[Tensor, ...], goldens: dict[str, Any], reference: dict[str, np.ndarray]
+) -> None:
+    assert len(names) == len(maps)
+    for name, out in zip(names, maps, strict=True):
+        golden = goldens[name]
+        assert list(out.shape) == golden["shape"], name
+        if "npz" in golden:
+            assert_close(out, reference[golden["npz"]], golden["atol"], name)
+        else:
+            values = out.reshape(-1)[reference[golden["npz_index"]]]
+            assert_close(values, reference[golden["npz_samples"]], golden["atol"], name)
+
+
+def assert_close(out: Tensor, expected: Any, atol: float, name: str) -> None:
+    np.testing.assert_allclose(out.numpy(), np.asarray(expected, np.float32), rtol=0, atol=atol, err_msg=name)
