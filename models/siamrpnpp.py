@@ -3,6 +3,7 @@
 Source: SiamRPN++ (CVPR 2019); STVIR/pysot:pysot/models/model_builder.py and experiments/*/config.yaml.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from .mobilenetv2 import MobileNetV2
 from .network import SiameseNet
 from .resnet import ResNet
 from .rpn import DepthwiseRPN, MultiRPN, Neck, SingleNeck, UPChannelRPN
+from .rpn_fused import FusedRPN
 
 BACKBONES: dict[str, Callable[[float, Sequence[int]], nn.Module]] = {
     "alexnetlegacy": lambda width, _: AlexNetLegacy(width),
@@ -56,8 +58,8 @@ class SiamRPNpp(SiameseNet):
         elif adjust is not None:
             self.neck = Neck(channels, adjust)
             channels = list(adjust)
-        self.rpn_head = _head(head, anchors, channels, weighted)
-        self.kernel_names = self.rpn_head.kernel_names  # type: ignore[misc]
+        self.rpn_head: DepthwiseRPN | MultiRPN | UPChannelRPN | FusedRPN = _head(head, anchors, channels, weighted)
+        self.kernel_names = self.rpn_head.kernel_names
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the kernels, cls and loc of each level: [N, C, k, k]; of an up-channel head [N, 2K | 4K, C, k, k]."""
@@ -68,6 +70,18 @@ class SiamRPNpp(SiameseNet):
         """Return cls [N, 2K, S, S] and loc [N, 4K, S, S]."""
         maps: tuple[Tensor, ...] = self.rpn_head.search(self._features(x, crop=False), *kernels)
         return maps
+
+    def fused(self) -> "SiamRPNpp":
+        """Return the same network with its depthwise head merged: one kernel [N, 2C, k, k] and one correlation a level.
+
+        An up-channel head gains nothing (measured in ONNX Runtime), so its network returns itself.
+        """
+        if isinstance(self.rpn_head, UPChannelRPN | FusedRPN):
+            return self
+        net = copy.deepcopy(self)
+        net.rpn_head = FusedRPN(self.rpn_head)
+        net.kernel_names = net.rpn_head.kernel_names
+        return net
 
     def _features(self, crops: Tensor, crop: bool) -> list[Tensor]:
         maps: list[Tensor] = self.backbone(crops)
