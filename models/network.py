@@ -12,14 +12,17 @@ class SiameseNet(nn.Module):
     `load_state_dict`. Nothing of a target is stored in the network: kernels go out and come back in.
     """
 
-    kernel_names: ClassVar[tuple[str, ...]]
-    """Names of what `template` returns, in order."""
+    kernel_names: tuple[str, ...]
+    """Names of what `template` returns, in order, each beginning with "kernel_"."""
 
-    map_names: ClassVar[tuple[str, ...]]
+    map_names: tuple[str, ...]
     """Names of what `search` returns, in order: ("cls", "loc") or ("score",)."""
 
+    template_takes_size: ClassVar[bool] = False
+    """Whether `template` wants a second argument: the target's w, h [N, 2] in crop pixels."""
+
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the kernels, each [N, ...], of template crops `z` [N, 3, T, T] float32, 0..255, in the model's colour order."""
+        """Return the kernels, each [N, ...], of template crops `z` [N, 3, T, T] float32, 0..255, in the model's colours."""
         raise NotImplementedError
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:

@@ -1,0 +1,42 @@
+"""The two branches of a tracker as modules to export: uint8 crops in, kernels or the next box out."""
+
+import torch
+from torch import Tensor, nn
+
+from ..models.network import SiameseNet
+
+
+def _image(crop: Tensor, channels: str) -> Tensor:
+    """Return [N, 3, H, W] float32 of `crop` uint8 [N, H, W, 3] BGR. The cast comes first: TensorRT takes uint8 nowhere else."""
+    image = crop.to(torch.float32)
+    if channels == "RGB":
+        image = image.flip(3)
+    return image.permute(0, 3, 1, 2)
+
+
+class TemplateGraph(nn.Module):
+    """crop (and size) -> kernels."""
+
+    def __init__(self, net: SiameseNet, channels: str) -> None:
+        super().__init__()
+        self.net = net
+        self.channels = channels
+
+    def forward(self, crop: Tensor, *size: Tensor) -> tuple[Tensor, ...]:
+        """Return the kernels of `crop` uint8 [N * scales, T, T, 3]; `size` [N, 2] only where the network takes it."""
+        return self.net.template(_image(crop, self.channels), *size)
+
+
+class SearchGraph(nn.Module):
+    """crop, size, params, kernels -> box, score, best, and the maps they were made from."""
+
+    def __init__(self, net: SiameseNet, step: nn.Module, channels: str) -> None:
+        super().__init__()
+        self.net = net
+        self.step = step
+        self.channels = channels
+
+    def forward(self, crop: Tensor, size: Tensor, params: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return what `SearchOutput` describes, then the network's maps, of `crop` uint8 [N * scales, S, S, 3]."""
+        maps = self.net.search(_image(crop, self.channels), *kernels)
+        return (*self.step(*maps, size, params), *maps)

@@ -1,0 +1,81 @@
+"""A row of the registry: all that is particular to one variant of one model, as data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from .network import SiameseNet
+
+
+@dataclass(frozen=True)
+class SearchSize:
+    """One size of search crop, and when it applies: "always", "small_target" or "lost"."""
+
+    size: int
+    when: str = "always"
+    params: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Hyper-parameters published for one benchmark. `search_size` differs from the row's where upstream's did."""
+
+    params: Mapping[str, float]
+    search_size: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where upstream publishes weights for a row, and on which terms."""
+
+    file: str
+    where: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A figure that upstream or a paper states, with the hardware it names."""
+
+    what: str
+    value: float
+    hardware: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant of one model.
+
+    `build` makes the network, its official key names inside; `step(map_side, search_size)` the family's step for maps
+    of that side. `geometry` is what the engine needs to cut crops and to move the target, in the words of the
+    manifest. `params` are the defaults of the step's hyper-parameters, in its order: the paper's, or upstream's where
+    the paper gives none.
+    """
+
+    model: str
+    variant: str
+    title: str
+    paper: str
+    source: str
+    family: str
+    build: Callable[[], SiameseNet]
+    step: Callable[[int, int], nn.Module]
+    searches: tuple[SearchSize, ...]
+    params: Mapping[str, float]
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    channels: str = "BGR"
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    preset: str = "default"
+    checkpoint: Checkpoint | None = None
+    published: tuple[Published, ...] = ()
+    shipped: str | None = None
+    """File in weights/ that ships with trk."""
+    notes: str = ""
+
+    @property
+    def name(self) -> str:
+        """`model/variant`, as commands print it."""
+        return f"{self.model}/{self.variant}"
