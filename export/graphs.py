@@ -6,12 +6,12 @@ from torch import Tensor, nn
 from ..models.network import SiameseNet
 
 
-def _image(crop: Tensor, channels: str) -> Tensor:
+def image(crop: Tensor, channels: str) -> Tensor:
     """Return [N, 3, H, W] float32 of `crop` uint8 [N, H, W, 3] BGR. The cast comes first: TensorRT takes uint8 nowhere else."""
-    image = crop.to(torch.float32)
+    pixels = crop.to(torch.float32)
     if channels == "RGB":
-        image = image.flip(3)
-    return image.permute(0, 3, 1, 2)
+        pixels = pixels.flip(3)
+    return pixels.permute(0, 3, 1, 2)
 
 
 class TemplateGraph(nn.Module):
@@ -24,7 +24,7 @@ class TemplateGraph(nn.Module):
 
     def forward(self, crop: Tensor, *size: Tensor) -> tuple[Tensor, ...]:
         """Return the kernels of `crop` uint8 [N * scales, T, T, 3]; `size` [N, 2] only where the network takes it."""
-        return self.net.template(_image(crop, self.channels), *size)
+        return self.net.template(image(crop, self.channels), *size)
 
 
 class SearchGraph(nn.Module):
@@ -38,5 +38,5 @@ class SearchGraph(nn.Module):
 
     def forward(self, crop: Tensor, size: Tensor, params: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return what `SearchOutput` describes, then the network's maps, of `crop` uint8 [N * scales, S, S, 3]."""
-        maps = self.net.search(_image(crop, self.channels), *kernels)
+        maps = self.net.search(image(crop, self.channels), *kernels)
         return (*self.step(*maps, size, params), *maps)

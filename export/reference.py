@@ -1,6 +1,7 @@
 """One real picture and one box: what every export is checked on, and what quantities are counted on."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,10 +21,17 @@ LOST_BY = (6.0, -4.0)
 """The search crops are cut this many pixels off the target, so that there is something to find."""
 
 
-def crops(
-    geometry: Geometry, searches: tuple[Search, ...], scale_step: float
-) -> tuple[Tensor, Tensor, list[tuple[Tensor, Tensor]]]:
-    """Return the template crop uint8 [K, T, T, 3] with its size [1, 2], and the same for each search graph."""
+class Crops(NamedTuple):
+    """Crops of the picture, uint8 [K, side, side, 3], each with the target's w, h [1, 2] in its pixels."""
+
+    template: Tensor
+    size: Tensor
+    searches: list[tuple[Tensor, Tensor]]
+    """One for each search graph."""
+
+
+def reference_crops(geometry: Geometry, searches: tuple[Search, ...], scale_step: float) -> Crops:
+    """Return the crops of the picture for one bundle, cut as the engine cuts them."""
     frame = cv2.imread(str(PICTURE))
     if frame is None:
         raise ExportError(f"the picture that exports are checked on is missing ({PICTURE}): reinstall trk-engine")
@@ -45,4 +53,4 @@ def crops(
         cut(off, motion.search_side(target, number), geometry.search_steps, search.size)
         for number, search in enumerate(searches)
     ]
-    return template, size, found
+    return Crops(template, size, found)

@@ -20,10 +20,11 @@ class SearchSize:
 
 @dataclass(frozen=True)
 class Preset:
-    """Hyper-parameters published for one benchmark. `search_size` differs from the row's where upstream's did."""
+    """Hyper-parameters published for one benchmark, and crops where upstream's differed there from the row's."""
 
-    params: Mapping[str, float]
-    search_size: int | None = None
+    params: Mapping[str, float] = field(default_factory=dict)
+    searches: tuple[SearchSize, ...] | None = None
+    geometry: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Row:
     `build` makes the network, its official key names inside; `step(map_side, search_size)` the family's step for maps
     of that side. `geometry` is what the engine needs to cut crops and to move the target, in the words of the
     manifest. `params` are the defaults of the step's hyper-parameters, in its order: the paper's, or upstream's where
-    the paper gives none.
+    the paper gives none. Every row has the preset "default", which changes nothing.
     """
 
     model: str
@@ -67,7 +68,7 @@ class Row:
     params: Mapping[str, float]
     geometry: Mapping[str, Any] = field(default_factory=dict)
     channels: str = "BGR"
-    presets: Mapping[str, Preset] = field(default_factory=dict)
+    presets: Mapping[str, Preset] = field(default_factory=lambda: {"default": Preset()})
     preset: str = "default"
     checkpoint: Checkpoint | None = None
     published: tuple[Published, ...] = ()
@@ -79,3 +80,11 @@ class Row:
     def name(self) -> str:
         """`model/variant`, as commands print it."""
         return f"{self.model}/{self.variant}"
+
+    def searches_for(self, preset: str) -> tuple[SearchSize, ...]:
+        """Return the search crops of a preset: its own, or the row's."""
+        return self.presets[preset].searches or self.searches
+
+    def geometry_for(self, preset: str) -> dict[str, Any]:
+        """Return the geometry of a preset: the row's with what the preset changes."""
+        return {**self.geometry, **self.presets[preset].geometry}

@@ -47,7 +47,7 @@ def _row(
         step=anchor_step,
         searches=(SearchSize(search_size),),
         params=params,
-        presets={"default": Preset(params), **(presets or {})},
+        presets={"default": Preset(), **(presets or {})},
         checkpoint=checkpoint,
         published=(Published("fps", fps, "GTX 1080 Ti", _ZOO),) if fps else (),
         notes=notes,

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from ..row import Checkpoint, Preset, Row, SearchSize
+from ..row import Checkpoint, Row, SearchSize
 from ..scales import ScaleStep
 from ..siamfc import SiamFC
 
@@ -26,7 +26,6 @@ ROWS = (
         step=_step,
         searches=(SearchSize(255),),
         params=_PARAMS,
-        presets={"default": Preset(_PARAMS)},
         channels="RGB",
         geometry={
             "search_steps": (-1, 0, 1),

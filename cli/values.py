@@ -1,0 +1,32 @@
+"""Option values that more than one command reads: a box, and `name=value` settings."""
+
+from collections.abc import Sequence
+
+from ..engine.result import Box
+from ..errors import BoxError, UsageError
+
+
+def parse_box(text: str) -> Box:
+    """Return x, y, w, h from `"x,y,w,h"`. Raises BoxError; whether it lies in the frame is known only there."""
+    parts = text.replace(" ", ",").split(",")
+    try:
+        numbers = [float(part) for part in parts if part]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 4 or len([part for part in parts if part]) != 4:
+        raise BoxError(f"--init {text!r} is not x,y,w,h: four numbers with commas, such as --init 120,80,60,40")
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, float]:
+    """Return the values of `("penalty_k=0.05", ...)`. Raises UsageError; whether a name exists is the bundle's to say."""
+    values = {}
+    for setting in settings:
+        name, equals, value = setting.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"--set {setting!r} is not name=number, such as --set window_influence=0.4")
+    return values
