@@ -33,15 +33,18 @@ BATCH_NORM_EPS = 1e-6
 
 
 class AlexNetV(nn.Module):
-    """The backbone of SiamFC (and of SA-Siam's appearance branch): grouped as the first AlexNet was on its two GPUs."""
+    """The backbone of SiamFC (and of SA-Siam's appearance branch): grouped as the first AlexNet was on its two GPUs.
 
-    def __init__(self, version: int = 1) -> None:
+    Without `norm_bias`, a convolution that a batch norm follows has no bias of its own.
+    """
+
+    def __init__(self, version: int = 1, norm_bias: bool = True) -> None:
         super().__init__()
         (c1, c2, c3, c4, c5), groups, second, last_norm = VERSIONS[version]
-        self.conv1 = nn.Sequential(*_unit(nn.Conv2d(3, c1, 11, stride=2)), nn.MaxPool2d(3, 2))
-        self.conv2 = nn.Sequential(*_unit(nn.Conv2d(c1, c2, 5, groups=groups)), nn.MaxPool2d(3, second))
-        self.conv3 = nn.Sequential(*_unit(nn.Conv2d(c2, c3, 3)))
-        self.conv4 = nn.Sequential(*_unit(nn.Conv2d(c3, c4, 3, groups=groups)))
+        self.conv1 = nn.Sequential(*_unit(nn.Conv2d(3, c1, 11, stride=2, bias=norm_bias)), nn.MaxPool2d(3, 2))
+        self.conv2 = nn.Sequential(*_unit(nn.Conv2d(c1, c2, 5, groups=groups, bias=norm_bias)), nn.MaxPool2d(3, second))
+        self.conv3 = nn.Sequential(*_unit(nn.Conv2d(c2, c3, 3, bias=norm_bias)))
+        self.conv4 = nn.Sequential(*_unit(nn.Conv2d(c3, c4, 3, groups=groups, bias=norm_bias)))
         last = nn.Conv2d(c4, c5, 3, groups=groups)
         self.conv5 = nn.Sequential(last, _norm(c5)) if last_norm else nn.Sequential(last)
 
