@@ -1,0 +1,108 @@
+"""Frames from image files: a folder, a glob or a single image, read by OpenCV."""
+
+import glob
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import SourceError
+from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Source, first_bytes
+
+
+class ImageSource(Source):
+    """Images in natural order (frame2 before frame10), `DEFAULT_FPS` of them to a second.
+
+    EXIF rotation is applied; grey, 16-bit and transparent images become 8-bit BGR.
+    """
+
+    def __init__(self, spec: str) -> None:
+        self._paths = find_images(spec)
+        self._next = 0
+        self.name = Path(spec).name or str(spec)
+        self.fps = None
+        self.count = len(self._paths)
+        self._first: Image | None = read_image(self._paths[0], 0)
+        self.size_wh = (self._first.shape[1], self._first.shape[0])
+
+    def __next__(self) -> Frame:
+        """The next image; SourceError where one is unreadable or of another size."""
+        index = self._next
+        if index >= len(self._paths):
+            raise StopIteration
+        image, self._first = self._first, None
+        if image is None:
+            image = read_image(self._paths[index], index)
+        height, width = image.shape[:2]
+        if (width, height) != self.size_wh:
+            raise SourceError(
+                f"{self._paths[index]} (frame {index}) is {width}x{height}, the frames before it are "
+                f"{self.size_wh[0]}x{self.size_wh[1]}: keep images of one size in a sequence"
+            )
+        self._next = index + 1
+        return Frame(index, index / DEFAULT_FPS, image)
+
+    def close(self) -> None:
+        """End the sequence: nothing stays open between images."""
+        self._next = len(self._paths)
+
+
+def find_images(spec: str) -> list[Path]:
+    """The image files of a folder, a glob or a single path, in natural order; never empty.
+
+    Raises SourceError: the folder holds no image, the glob matches nothing, or nothing that is an image.
+    """
+    path = Path(spec)
+    if path.is_file():
+        return [path]
+    kinds = " ".join(sorted(IMAGE_SUFFIXES))
+    if path.is_dir():
+        try:
+            found = list(path.iterdir())
+        except OSError as error:
+            raise SourceError(f"folder {spec} can't be read ({error.strerror}): check its permissions") from error
+        nothing = f"folder {spec} holds no images: it needs files ending in {kinds}"
+    else:
+        found = [Path(match) for match in glob.glob(spec, recursive=True)]  # noqa: PTH207  (absolute patterns too)
+        nothing = f"{spec} matches no file: check the pattern, and quote it so that the shell leaves it alone"
+        if found:
+            nothing = f"{spec} matches {len(found)} files, none of them an image ({kinds}): name one video instead"
+    images = [p for p in found if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".") and p.is_file()]
+    if not images:
+        raise SourceError(nothing)
+    return sorted(images, key=lambda image: natural_key(str(image)))
+
+
+def natural_key(text: str) -> tuple[list[tuple[int, str]], str]:
+    """A sort key under which numbers inside a name count as numbers: img2 < img10 < img010 < imga."""
+    parts = re.findall(r"(\d+)|(\D+)", text.casefold())
+    return [(int(digits), "") if digits else (-1, word) for digits, word in parts], text
+
+
+def read_image(path: Path, index: int) -> Image:
+    """The image as uint8 [H, W, 3] BGR.
+
+    Raises SourceError: missing, empty, a Git LFS pointer, cut off, or not an image. `index` names the frame.
+    """
+    first_bytes(path)
+    data = path.read_bytes()
+    if is_cut_off(data):
+        raise SourceError(f"{path} (frame {index}) is cut off after {len(data)} bytes: copy or download it again")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:  # absurd sizes in the header
+        image = None
+    if image is None:
+        raise SourceError(f"{path} (frame {index}) can't be decoded: not an image, or damaged")
+    return np.ascontiguousarray(image, dtype=np.uint8)
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Whether a PNG or JPEG lacks its end marker. OpenCV's decoders may fill the missing rows with grey instead."""
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data
+    if data.startswith(b"\xff\xd8\xff"):
+        # An embedded thumbnail has an end marker of its own, ahead of the last start-of-scan.
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return False
