@@ -22,7 +22,10 @@ class StageTimes:
             self.seconds[stage].append(seconds)
 
     def summary(self, skip: int = 0) -> dict[str, dict[str, float]]:
-        """Return {stage: {median_ms, p95_ms, p99_ms, total_s, frames}} of the stages that ran, the first `skip` frames left out."""
+        """Return {stage: {median_ms, p95_ms, p99_ms, total_s, frames}} of the stages that ran.
+
+        The first `skip` frames are left out.
+        """
         out = {}
         for stage in STAGES:
             values = np.asarray(self.seconds[stage])[skip:]

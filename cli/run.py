@@ -34,9 +34,13 @@ Examples:
 
 @click.command("trk-run", epilog=EPILOG)
 @click.argument("video", required=False)
-@click.option("--init", "init", metavar="X,Y,W,H", help="The target in the first frame: top-left corner and size, in pixels.")
+@click.option(
+    "--init", "init", metavar="X,Y,W,H", help="The target in the first frame: top-left corner and size, in pixels."
+)
 @click.option("--start", default=0, show_default=True, help="Number of the frame to begin at; --init refers to it.")
-@click.option("--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped.")
+@click.option(
+    "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
+)
 @click.option("--preset", help="One of the bundle's sets of hyper-parameters.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
@@ -195,7 +199,9 @@ def _report(times: StageTimes, frames: int, seconds: float, tracker: Tracker, pa
         f"{frames} frames · {times.tracking_fps():.1f} FPS tracking · {frames / seconds:.1f} FPS with reading, "
         f"drawing and writing · search {median:.1f} ms"
     )
-    console.print(f"{manifest.title} ({manifest.weights.origin} weights) on {tracker.backend.name}, {tracker.backend.device}")
+    console.print(
+        f"{manifest.title} ({manifest.weights.origin} weights) on {tracker.backend.name}, {tracker.backend.device}"
+    )
     for path in paths:
         console.print(f"wrote {path}")
 

@@ -19,7 +19,7 @@ def parse_box(text: str) -> Box:
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, float]:
-    """Return the values of `("penalty_k=0.05", ...)`. Raises UsageError; whether a name exists is the bundle's to say."""
+    """Return the values of `("penalty_k=0.05", ...)`. Raises UsageError; which names exist is the bundle's to say."""
     values = {}
     for setting in settings:
         name, equals, value = setting.partition("=")

@@ -9,7 +9,7 @@ from .result import Box
 
 
 def check_box(box: Sequence[Any], size_wh: tuple[int, int]) -> Box:
-    """Return `box` as four floats. Raises BoxError unless it is finite, has an area and overlaps a frame of `size_wh`."""
+    """Return `box` as four floats. Raises BoxError unless it is finite, has an area and overlaps the frame."""
     try:
         x, y, w, h = (float(value) for value in box)
     except (TypeError, ValueError):
@@ -19,7 +19,7 @@ def check_box(box: Sequence[Any], size_wh: tuple[int, int]) -> Box:
         raise BoxError(f"box {shown} is not finite: four numbers x,y,w,h in pixels are needed")
     if w <= 0 or h <= 0:
         raise BoxError(
-            f"box {shown} has no area: x,y,w,h needs a width and height above zero (from corners x1,y1,x2,y2: w = x2 - x1)"
+            f"box {shown} has no area: x,y,w,h needs a width and a height above zero (from corners: w = x2 - x1)"
         )
     width, height = size_wh
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:

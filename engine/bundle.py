@@ -23,7 +23,9 @@ class Bundle:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         if not self.path.exists():
-            raise BundleError(f"no bundle at {self.path}: make one with trk-export, or leave --bundle out for the default")
+            raise BundleError(
+                f"no bundle at {self.path}: make one with trk-export, or leave --bundle out for the default"
+            )
         self._zip = None if self.path.is_dir() else self._open_zip()
         self.manifest = self._read_manifest()
         for file in self.manifest.files:
@@ -38,7 +40,9 @@ class Bundle:
         if data.startswith(_LFS_HEAD):
             raise BundleError(f"{self.path}: {name} is a Git LFS pointer, not the file: run 'git lfs pull'")
         if len(data) != file.bytes or hashlib.sha256(data).hexdigest() != file.sha256:
-            raise BundleError(f"{self.path}: {name} was altered (its SHA-256 is not the manifest's): export the bundle again")
+            raise BundleError(
+                f"{self.path}: {name} was altered (its SHA-256 is not the manifest's): export the bundle again"
+            )
         return data
 
     def external(self, name: str) -> Path | None:
@@ -80,7 +84,9 @@ class Bundle:
         if size is None:
             raise BundleError(f"{self.path}: {name} is missing: export the bundle again")
         if size != expected:
-            raise BundleError(f"{self.path}: {name} has {size} bytes instead of {expected}: truncated, copy or export it again")
+            raise BundleError(
+                f"{self.path}: {name} has {size} bytes instead of {expected}: truncated, copy or export it again"
+            )
 
     def _read_manifest(self) -> Manifest:
         size = self._size(MANIFEST_NAME)

@@ -55,8 +55,10 @@ class Cropper:
         self.rule = rule
         self._memory = np.empty(0, np.uint8)
 
-    def cut(self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image) -> tuple[float, float]:
-        """Write into `out` [m, m, 3] the square of `side` around `centre` (x, y in frame pixels); return the centre that was cut.
+    def cut(
+        self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image
+    ) -> tuple[float, float]:
+        """Write the square of `side` around `centre` (x, y in frame pixels) to `out` [m, m, 3]; return its centre.
 
         Outside the frame the crop has the colour `fill` [3]. The centre that comes back differs from the one asked for
         by the rounding to whole pixels.
@@ -65,19 +67,20 @@ class Cropper:
             return self._sample(frame, centre, side, fill, out)
         s = max(1, round_as(side, self.rule.side_rounding))
         offset = s / 2 + self.rule.origin_shift
-        x0 = round_as(centre[0] - offset, self.rule.origin_rounding)
-        y0 = round_as(centre[1] - offset, self.rule.origin_rounding)
+        shift = self.rule.centre_shift
+        x0 = round_as(centre[0] + shift - offset, self.rule.origin_rounding)
+        y0 = round_as(centre[1] + shift - offset, self.rule.origin_rounding)
         height, width = frame.shape[:2]
         if x0 >= 0 and y0 >= 0 and x0 + s <= width and y0 + s <= height:
             _resize(frame[y0 : y0 + s, x0 : x0 + s], out)
         else:
             self._cut_over_border(frame, x0, y0, s, fill, out)
-        return x0 + s / 2, y0 + s / 2
+        return x0 + s / 2 - shift, y0 + s / 2 - shift
 
     def cut_pyramid(
         self, frame: Image, centre: tuple[float, float], sides: list[float], fill: Image, out: Image
     ) -> tuple[float, float]:
-        """Write into `out` [K, m, m, 3] one crop for each of `sides`, smallest first; return the centre that was cut."""
+        """Write into `out` [K, m, m, 3] a crop for each of `sides`, smallest first; return the centre that was cut."""
         if self.rule.pyramid == "nested" and len(sides) > 1:
             return self._cut_nested(frame, centre, sides, fill, out)
         middle = centre
@@ -132,11 +135,13 @@ class Cropper:
         out[first_y:last_y, :first_x] = row[:first_x]
         out[first_y:last_y, last_x:] = row[last_x:]
 
-    def _sample(self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image) -> tuple[float, float]:
+    def _sample(
+        self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image
+    ) -> tuple[float, float]:
         # Source: tf.image.crop_and_resize: first and last sample on the corners of the box, no rounding of the box.
         m = out.shape[0]
         step = (side - 1) / (m - 1)
-        first = [c - 0.5 - (side - 1) / 2 for c in centre]
+        first = [c + self.rule.centre_shift - (side - 1) / 2 for c in centre]
         matrix = np.array([[step, 0, first[0]], [0, step, first[1]]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         cv2.warpAffine(frame, matrix, (m, m), out, flags, cv2.BORDER_CONSTANT, tuple(int(v) for v in fill))

@@ -21,6 +21,8 @@ class Rule(BaseModel):
 class CropRule(Rule):
     """How the pixels of one square crop are found."""
 
+    centre_shift: Literal[-0.5, 0.0] = 0.0
+    """Added to the target's centre x + w/2: -0.5 where upstream counts from the middle of pixels."""
     origin_shift: Literal[-0.5, 0.0, 0.5] = 0.5
     """First pixel = round(centre - side/2 - origin_shift). PySOT has 0.5, siamfc-pytorch -0.5."""
     origin_rounding: Rounding = "half_up"
@@ -30,7 +32,7 @@ class CropRule(Rule):
     fill_from: Literal["first", "current"] = "first"
     """The frame whose mean colour fills: the one `init` saw, or the one cropped."""
     sampling: Literal["resize", "affine"] = "resize"
-    """`resize`: whole pixels cut out, then cv2.resize. `affine`: corners of the box sampled as they fall (TensorFlow's crop_and_resize)."""
+    """`resize`: whole pixels cut out, then cv2.resize. `affine`: sampled as the box falls (TensorFlow)."""
     pyramid: Literal["direct", "nested"] = "direct"
     """`direct`: each scale from the frame. `nested`: the largest region once, the scales from it (SiamDW)."""
     recentre: bool = False
@@ -93,6 +95,6 @@ def round_as(value: float, rounding: Rounding) -> int:
 
 
 def exemplar_side(w: float, h: float, context_amount: float) -> float:
-    """Return the side, in frame pixels, of the square that holds a target of w x h with its context. Source: SiamFC sec. 2."""
+    """Return the side of the square that holds a target of w x h with its context. Source: SiamFC sec. 2."""
     context = context_amount * (w + h)
     return sqrt((w + context) * (h + context))

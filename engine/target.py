@@ -134,7 +134,7 @@ class Motion:
 def _within_reason(
     cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """The engine's own limits: centre at most one frame outside, sides from 1 pixel to four times the frame's longer one."""
+    """The engine's own limits: centre at most a frame outside, sides of 1 pixel to four times the frame's longer."""
     width, height = frame_wh
     longest = 4.0 * max(width, height)
     return (

@@ -141,7 +141,7 @@ class Tracker:
 def choose_params(
     manifest: Manifest, preset: str | None = None, overrides: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Return the hyper-parameters of `preset` (None: the bundle's) with `overrides`. Raises ModelError for unknown names."""
+    """Return the hyper-parameters of `preset` (None: the bundle's) with `overrides`. Raises ModelError."""
     if preset is not None and preset not in manifest.presets:
         known = ", ".join(manifest.presets) or "none"
         raise ModelError(f"no preset {preset!r} in this bundle of {manifest.model}: it has {known}")

@@ -7,7 +7,7 @@ from ..models.network import SiameseNet
 
 
 def image(crop: Tensor, channels: str) -> Tensor:
-    """Return [N, 3, H, W] float32 of `crop` uint8 [N, H, W, 3] BGR. The cast comes first: TensorRT takes uint8 nowhere else."""
+    """Return [N, 3, H, W] float32 of `crop` uint8 [N, H, W, 3] BGR. TensorRT wants the cast first."""
     pixels = crop.to(torch.float32)
     if channels == "RGB":
         pixels = pixels.flip(3)

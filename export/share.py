@@ -11,7 +11,7 @@ _ALIGNED = 64
 
 
 def shared_weights(models: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
-    """Return the files of `models`, initialisers of a kilobyte or more moved into one weights file, each of them once."""
+    """Return the files of `models`, initialisers of a kilobyte or more moved into one weights file, each once."""
     blob = bytearray()
     places: dict[str, int] = {}
     files: dict[str, bytes] = {}

@@ -32,9 +32,9 @@ class Traced:
 
 
 def trace(net: SiameseNet, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report) -> Traced:
-    """Return the graphs of `net`, batch norms folded and branches fused. Raises ExportError where they disagree with `net`.
+    """Return the graphs of `net`, batch norms folded and branches fused.
 
-    `maps` leaves the raw maps among the outputs of the search graphs.
+    Raises ExportError where they disagree with `net`. `maps` leaves the raw maps among the outputs.
     """
     fused = net.fused().eval()
     agreement = Agreement()

@@ -71,7 +71,12 @@ def arrays(tensors: Mapping[str, Tensor]) -> dict[str, Array]:
 
 
 def compare_step(
-    agreement: Agreement, step: torch.nn.Module, maps: list[Array], outputs: Mapping[str, Array], size: Tensor, params: Tensor
+    agreement: Agreement,
+    step: torch.nn.Module,
+    maps: list[Array],
+    outputs: Mapping[str, Array],
+    size: Tensor,
+    params: Tensor,
 ) -> None:
     """Record how the graph's step differs from PyTorch's on the maps that the graph itself computed.
 

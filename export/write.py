@@ -61,9 +61,9 @@ def _write_zip(out: Path, files: Mapping[str, bytes]) -> None:
                     archive.writestr(zipfile.ZipInfo(member, (1980, 1, 1, 0, 0, 0)), data)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
+        Path(name).chmod(0o644)
         Bundle(Path(name)).close()
-        os.replace(name, out)
+        Path(name).replace(out)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -83,11 +83,11 @@ def _write_folder(out: Path, files: Mapping[str, bytes]) -> None:
         Bundle(fresh)
         if out.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=parent))
-            os.rename(out, old / "bundle")
-            os.rename(fresh, out)
+            out.rename(old / "bundle")
+            fresh.rename(out)
             shutil.rmtree(old)
         else:
-            os.rename(fresh, out)
+            fresh.rename(out)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise

@@ -22,7 +22,7 @@ class SiameseNet(nn.Module):
     """Whether `template` wants a second argument: the target's w, h [N, 2] in crop pixels."""
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the kernels, each [N, ...], of template crops `z` [N, 3, T, T] float32, 0..255, in the model's colours."""
+        """Return the kernels, each [N, ...], of crops `z` [N, 3, T, T] float32, 0..255, in the model's colours."""
         raise NotImplementedError
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
@@ -30,7 +30,7 @@ class SiameseNet(nn.Module):
         raise NotImplementedError
 
     def fused(self) -> "SiameseNet":
-        """Return an equal network that costs less to run (merged convolutions, folded weights); itself where nothing is gained.
+        """Return an equal network that costs less (merged convolutions, folded weights); itself if there is none.
 
         The kernels may differ in number and shape from the plain network's; maps are equal up to rounding. Batch norm
         is not folded here: the exporter does that for every network.

@@ -18,14 +18,14 @@ RATIOS = (0.33, 0.5, 1.0, 2.0, 3.0)
 PARAMS = ("penalty_k", "window_influence", "lr")
 
 
-def anchor_sizes(stride: int, scales: Sequence[float], ratios: Sequence[float]) -> list[tuple[float, float]]:
-    """Return w, h of each anchor in crop pixels: ratio is h/w, sides truncated before they are scaled.
+def anchor_sizes(base: int, scales: Sequence[float], ratios: Sequence[float]) -> list[tuple[float, float]]:
+    """Return w, h of each anchor in crop pixels: ratio is h/w, sides are truncated before they are scaled.
 
     Source: STVIR/pysot:pysot/utils/anchor.py, foolwood/DaSiamRPN:code/utils.py.
     """
     sizes = []
     for ratio in ratios:
-        w = int(sqrt(stride * stride / ratio))
+        w = int(sqrt(base * base / ratio))
         h = int(w * ratio)
         sizes += [(w * scale, h * scale) for scale in scales]
     return [(float(w), float(h)) for w, h in sizes]
@@ -52,10 +52,15 @@ class AnchorDecode(nn.Module):
     """Boxes of K anchors in each of S x S cells."""
 
     def __init__(
-        self, side: int, stride: int = 8, scales: Sequence[float] = (8.0,), ratios: Sequence[float] = RATIOS
+        self,
+        side: int,
+        stride: int = 8,
+        base: int = 8,
+        scales: Sequence[float] = (8.0,),
+        ratios: Sequence[float] = RATIOS,
     ) -> None:
         super().__init__()
-        sizes = anchor_sizes(stride, scales, ratios)
+        sizes = anchor_sizes(base, scales, ratios)
         x, y = grid(side, stride)
         self.copies = len(sizes)
         self.register_buffer("x", x.repeat(len(sizes)))
@@ -139,10 +144,10 @@ def _context_side(w: Tensor, h: Tensor) -> Tensor:
     return torch.sqrt((w + padding) * (h + padding))
 
 
-def anchor_step(side: int, search_size: int) -> ProposalStep:
-    """Return the step of a SiamRPN-like network whose maps have `side` cells of 8 pixels."""
+def anchor_step(side: int, search_size: int, stride: int = 8) -> ProposalStep:
+    """Return the step of a SiamRPN-like network whose maps have `side` cells of `stride` pixels."""
     del search_size
-    return ProposalStep(AnchorDecode(side), side)
+    return ProposalStep(AnchorDecode(side, stride), side)
 
 
 def point_step(side: int, search_size: int) -> ProposalStep:

@@ -4,9 +4,16 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import pysot, siamfc
+from .rows import dasiamrpn, nanotrack, pysot, siamdw, siamfc
 
-ROWS: tuple[Row, ...] = (*pysot.ROWS, *siamfc.ROWS)
+ROWS: tuple[Row, ...] = (
+    *pysot.ROWS,
+    pysot.SIAMRPN,
+    *siamfc.ROWS,
+    *dasiamrpn.ROWS,
+    *siamdw.ROWS,
+    *nanotrack.ROWS,
+)
 
 
 def models() -> list[str]:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 PARAMS = ("scale_penalty", "window_influence", "scale_lr", "scale_step")
-STRIDE = 8
 CUBIC = -0.75
 """Coefficient of the cubic kernel, the same in OpenCV and TensorFlow 1."""
 
@@ -47,6 +46,7 @@ def _cubic(distance: float) -> float:
 class ScaleStep(nn.Module):
     """Chooses one of three scales and a cell of its upsampled map. `params` are PARAMS in order.
 
+    `side` cells of `stride` crop pixels become `side * upsample`.
     `penalise`: the penalty of the outer scales weighs their whole maps (siamfc-pytorch, so also what is normalised
     later) or only their maxima (SiamDW, SA-Siam). `centre`: the cell of the upsampled map that means no motion, None
     for its middle. `scaled`: the displacement is multiplied by the chosen scale. `reach`: largest displacement, in
@@ -58,8 +58,9 @@ class ScaleStep(nn.Module):
     def __init__(
         self,
         side: int,
-        *,
+        stride: int = 8,
         upsample: int = 16,
+        *,
         penalise: Literal["maps", "maxima"] = "maps",
         centre: float | None = None,
         scaled: bool = True,
@@ -70,9 +71,9 @@ class ScaleStep(nn.Module):
         self.fine = side * upsample
         self.penalise_maps = penalise == "maps"
         self.centre = (self.fine - 1) / 2 if centre is None else centre
-        self.pixels = STRIDE / upsample
+        self.pixels = stride / upsample
         self.scaled = scaled
-        self.reach = None if reach is None else reach * STRIDE
+        self.reach = None if reach is None else reach * stride
         matrix = torch.from_numpy(cubic_matrix(side, self.fine, align_corners)).to(torch.float32)
         hann = np.hanning(self.fine)
         window = np.outer(hann, hann)

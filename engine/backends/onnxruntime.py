@@ -50,15 +50,11 @@ class OnnxRuntimeBackend:
         """Return the kernels, one value of the runtime each."""
         feeds = {"crop": self.template_crop, "size": size, "params": params}
         values = {
-            name: self._ort.OrtValue.ortvalue_from_numpy(feeds[name])
-            for name in feeds
-            if name in self._template_inputs
+            name: self._ort.OrtValue.ortvalue_from_numpy(feeds[name]) for name in feeds if name in self._template_inputs
         }
         return list(self._template.run_with_ort_values(self._kernel_names, values))
 
-    def search(
-        self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]
-    ) -> SearchOutput:
+    def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph; the kernels are bound again only when they are others than last time."""
         binding = self._bindings[graph]
         if self._bound[graph] is not kernels:

@@ -29,7 +29,7 @@ ROWS = (
         channels="RGB",
         geometry={
             "search_steps": (-1, 0, 1),
-            "crop": {"origin_shift": -0.5, "origin_rounding": "half_even", "fill": "round"},
+            "crop": {"centre_shift": -0.5, "origin_shift": -0.5, "origin_rounding": "half_even", "fill": "round"},
             "limits": {"centre_in_frame": False, "min_size": None, "max_size_frame": False},
         },
         checkpoint=Checkpoint(
