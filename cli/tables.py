@@ -1,9 +1,17 @@
 """Tables that commands print, by rich, on stderr: stdout is for data."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from ..engine.manifest import Manifest
+    from ..models.cost import Cost
+    from ..models.row import Row
 
 console = Console(stderr=True, highlight=False)
 
@@ -16,4 +24,39 @@ def stage_table(summary: Mapping[str, Mapping[str, float]], title: str | None = 
         table.add_column(column, justify="right")
     for stage, values in summary.items():
         table.add_row(stage, *(f"{values[key]:.2f}" for key in ("median_ms", "p95_ms", "p99_ms")))
+    return table
+
+
+def model_table(rows: Sequence[tuple[Row, Cost]]) -> Table:
+    """Return the models that can be exported, with what they cost and where they come from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model")
+    table.add_column("variant")
+    for column in ("M params", "GFLOP/frame", "template", "search"):
+        table.add_column(column, justify="right")
+    table.add_column("weights")
+    table.add_column("source")
+    for row, cost in rows:
+        sizes = "/".join(str(search.size) for search in row.searches)
+        table.add_row(
+            row.model,
+            row.variant,
+            f"{cost.parameters / 1e6:.2f}",
+            f"{cost.search_gflop:.2f}",
+            str(cost.template_size),
+            sizes,
+            "shipped" if row.shipped else row.checkpoint.file if row.checkpoint else "-",
+            row.source,
+        )
+    return table
+
+
+def parity_table(manifest: Manifest) -> Table:
+    """Return the largest difference between the graphs and PyTorch, per output, with what is allowed."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("output")
+    table.add_column("largest difference from PyTorch", justify="right")
+    table.add_column("allowed", justify="right")
+    for name, difference in manifest.parity.outputs.items():
+        table.add_row(name, f"{difference:.2g}", f"{manifest.parity.limits[name]:.2g}")
     return table

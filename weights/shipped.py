@@ -1,11 +1,14 @@
-"""Where the bundle lies that ships with trk."""
+"""What ships with trk: the default bundle, and weights with their cards."""
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-from ..errors import BundleError
+from ..errors import BundleError, CheckpointError
 
 HERE = Path(__file__).parent
 DEFAULT = "default.trk"
+_FIELD = re.compile(r"^(Licence|Notice): (.+)$", re.MULTILINE)
 
 
 def default_bundle() -> Path:
@@ -14,3 +17,21 @@ def default_bundle() -> Path:
     if not path.is_file():
         raise BundleError(f"this installation of trk lacks its default bundle ({path}): reinstall trk-engine")
     return path
+
+
+class ShippedWeights(NamedTuple):
+    """Weights in this folder, and their terms."""
+
+    path: Path
+    licence: str
+    notice: str
+
+
+def shipped_weights(name: str) -> ShippedWeights:
+    """Return the weights file `name` with the licence and notice that its card (the .md beside it) begins with."""
+    path = HERE / name
+    card = path.with_suffix(".md")
+    if not path.is_file() or not card.is_file():
+        raise CheckpointError(f"this installation of trk lacks {name} or its card: reinstall trk-engine")
+    fields = dict(_FIELD.findall(card.read_text(encoding="utf-8")))
+    return ShippedWeights(path, fields.get("Licence", "see the card"), fields.get("Notice", ""))

@@ -1,0 +1,102 @@
+"""trk-export: a model and weights become a bundle."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..errors import BackendError, UsageError
+from .command import run
+from .tables import console, model_table, parity_table
+from .values import parse_settings
+
+EPILOG = """\b
+Examples:
+  trk-export --model nanotrack --weights nanotrackv3.pth --out nanotrack.trk
+  trk-export --model siamrpnpp --variant mobilenetv2 --random --out speed/
+"""
+
+
+@click.command("trk-export", epilog=EPILOG)
+@click.option("--model", help="Model to export; --list shows all.")
+@click.option("--variant", help="Variant of the model. Default: its first.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Checkpoint; its keys tell the model where none is named."
+)
+@click.option("--random", "randomly", is_flag=True, help="Seeded random weights, for speed tests: they track nothing.")
+@click.option("--seed", default=0, show_default=True, help="Seed of --random.")
+@click.option("--preset", help="Published set of hyper-parameters to make the bundle's default, such as vot2017.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
+@click.option("--maps", is_flag=True, help="Keep the raw score and box maps among the search graph's outputs.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
+)
+@click.option("--list", "listing", is_flag=True, help="List the models and stop.")
+@click.version_option(package_name="trk-engine")
+def command(
+    model: str | None,
+    variant: str | None,
+    weights: Path | None,
+    randomly: bool,
+    seed: int,
+    preset: str | None,
+    settings: tuple[str, ...],
+    maps: bool,
+    out: Path | None,
+    listing: bool,
+) -> int:
+    """Write a bundle: the template branch and the search branch as ONNX graphs, checked against PyTorch."""
+    _require_torch()
+    from ..models.cost import cost
+    from ..models.registry import ROWS, find
+
+    if listing:
+        console_out = console.__class__(highlight=False)
+        console_out.print(model_table([(row, cost(row)) for row in ROWS if model in (None, row.model)]))
+        return 0
+    from ..export.bundle import export_bundle
+    from ..export.weights import choose
+
+    if randomly and weights:
+        raise UsageError("--random and --weights exclude each other")
+    if not model and not weights:
+        raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    if randomly:
+        row, net, provenance = find(model or "", variant), None, None
+    else:
+        row, net, provenance = choose(model, variant, weights)
+    target = out or Path("bundles") / f"{row.model}-{row.variant}"
+    manifest = export_bundle(
+        row,
+        target,
+        net,
+        provenance,
+        preset=preset,
+        params=parse_settings(settings),
+        maps=maps,
+        seed=seed,
+        report=lambda line: console.print(f"[dim]{line}[/dim]"),
+    )
+    console.print(parity_table(manifest))
+    console.print(
+        f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}"
+    )
+    if manifest.weights.notice or manifest.weights.licence:
+        console.print(f"licence of the weights: {manifest.weights.licence}")
+    click.echo(str(target))
+    return 0
+
+
+def _require_torch() -> None:
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise BackendError(
+            f"exporting needs PyTorch and onnx ({error.name} is missing): pip install 'trk-engine[export]'"
+        ) from None
+
+
+def main() -> None:
+    """Entry point of trk-export."""
+    sys.exit(run(command))
