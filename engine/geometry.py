@@ -21,9 +21,9 @@ class Rule(BaseModel):
 class CropRule(Rule):
     """How the pixels of one square crop are found."""
 
-    centre_shift: Literal[-0.5, 0.0] = 0.0
+    centre_shift: float = Field(default=0.0, ge=-1, le=1)
     """Added to the target's centre x + w/2: -0.5 where upstream counts from the middle of pixels."""
-    origin_shift: Literal[-0.5, 0.0, 0.5] = 0.5
+    origin_shift: float = Field(default=0.5, ge=-1, le=1)
     """First pixel = round(centre - side/2 - origin_shift). PySOT has 0.5, siamfc-pytorch -0.5."""
     origin_rounding: Rounding = "half_up"
     side_rounding: Rounding = "half_even"
@@ -66,10 +66,10 @@ class Hysteresis(Rule):
 class Geometry(Rule):
     """From target to crops and back."""
 
-    template_size: int = Field(127, ge=16, le=1024)
-    exemplar_size: int = Field(127, ge=16, le=1024)
+    template_size: int = Field(default=127, ge=16, le=1024)
+    exemplar_size: int = Field(default=127, ge=16, le=1024)
     """Pixels, in every crop, of the square that holds the target with its context."""
-    context_amount: float = Field(0.5, ge=0, le=4)
+    context_amount: float = Field(default=0.5, ge=0, le=4)
     template_steps: tuple[int, ...] = (0,)
     """Exponents of `scale_step`, one template crop each."""
     search_steps: tuple[int, ...] = (0,)

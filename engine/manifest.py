@@ -82,7 +82,7 @@ class Manifest(Rule):
     family: str
     precision: Literal["fp32", "fp16", "int8"]
     opset: int
-    batch: int = Field(1, ge=1)
+    batch: int = Field(default=1, ge=1)
     geometry: Geometry
     template: Graph
     searches: tuple[Search, ...] = Field(min_length=1)

@@ -25,7 +25,7 @@ def randomise(net: SiameseNet, seed: int, template: Tensor, size: Tensor, search
             module.momentum = 1.0
     net.train()
     with torch.no_grad():
-        kernels = net.template(template, size) if net.template_takes_size else net.template(template)
+        kernels = net.kernels(template, size)
         net.search(search, *kernels)
     net.eval()
     for norm, momentum in norms:

@@ -25,7 +25,7 @@ def cost(row: Row) -> Cost:
         z = torch.empty(len(row.geometry.get("template_steps", (0,))), 3, size, size)
         x = torch.empty(len(row.geometry.get("search_steps", (0,))), 3, row.searches[0].size, row.searches[0].size)
         with FlopCounterMode(display=False) as template:
-            kernels = net.template(z, torch.empty(1, 2)) if net.template_takes_size else net.template(z)
+            kernels = net.kernels(z, torch.empty(1, 2))
         with FlopCounterMode(display=False) as search:
             net.search(x, *kernels)
     return Cost(

@@ -25,6 +25,12 @@ class SiameseNet(nn.Module):
         """Return the kernels, each [N, ...], of crops `z` [N, 3, T, T] float32, 0..255, in the model's colours."""
         raise NotImplementedError
 
+    def kernels(self, z: Tensor, size: Tensor) -> tuple[Tensor, ...]:
+        """Return `template(z)`, with `size` for a network that takes it."""
+        if self.template_takes_size:
+            return self.template(z, size)  # type: ignore[call-arg]
+        return self.template(z)
+
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the maps, each [N, C, S, S], of search crops `x` [N, 3, I, I] given the kernels of the N targets."""
         raise NotImplementedError

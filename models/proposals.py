@@ -51,6 +51,11 @@ def cosine_window(side: int, copies: int) -> Tensor:
 class AnchorDecode(nn.Module):
     """Boxes of K anchors in each of S x S cells."""
 
+    x: Tensor
+    y: Tensor
+    w: Tensor
+    h: Tensor
+
     def __init__(
         self,
         side: int,
@@ -78,6 +83,8 @@ class PointDecode(nn.Module):
     """Boxes as distances from the points of an S x S grid. Source: HonglinChu/SiamTrackers:NanoTrack."""
 
     copies = 1
+    x: Tensor
+    y: Tensor
 
     def __init__(self, side: int, stride: int = 16) -> None:
         super().__init__()
@@ -97,6 +104,7 @@ class ProposalStep(nn.Module):
     """Chooses one proposal and smooths the size. `params` are PARAMS in order."""
 
     param_names = PARAMS
+    window: Tensor
 
     def __init__(self, decode: AnchorDecode | PointDecode, side: int) -> None:
         super().__init__()

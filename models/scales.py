@@ -54,6 +54,11 @@ class ScaleStep(nn.Module):
     """
 
     param_names = PARAMS
+    up: Tensor
+    down: Tensor
+    window: Tensor
+    outer: Tensor
+    exponents: Tensor
 
     def __init__(
         self,

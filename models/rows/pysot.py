@@ -13,7 +13,7 @@ from ..siamrpnpp import SiamRPNpp
 _PAPER = "SiamRPN++: Evolution of Siamese Visual Tracking with Very Deep Networks, CVPR 2019"
 _SOURCE = "STVIR/pysot"
 _ZOO = "PySOT MODEL_ZOO.md"
-_L234 = {"used_layers": (2, 3, 4)}
+_L234 = (2, 3, 4)
 
 
 def _params(penalty_k: float, window_influence: float, lr: float) -> dict[str, float]:
@@ -54,7 +54,7 @@ def _row(
     )
 
 
-_R50 = partial(SiamRPNpp, "resnet50", **_L234, adjust=(256, 256, 256))
+_R50 = partial(SiamRPNpp, "resnet50", used_layers=_L234, adjust=(256, 256, 256))
 _ALEX = _params(0.16, 0.40, 0.30)
 
 ROWS = (
@@ -107,14 +107,14 @@ ROWS = (
     _row(
         "resnet34",
         "SiamRPN++ ResNet-34",
-        partial(SiamRPNpp, "resnet34", **_L234, adjust=(128, 128, 128), weighted=True),
+        partial(SiamRPNpp, "resnet34", used_layers=_L234, adjust=(128, 128, 128), weighted=True),
         _params(0.05, 0.42, 0.38),
         notes="Configuration of our own from PySOT's modules; no weights published.",
     ),
     _row(
         "resnet18",
         "SiamRPN++ ResNet-18",
-        partial(SiamRPNpp, "resnet18", **_L234, adjust=(256, 256, 256)),
+        partial(SiamRPNpp, "resnet18", used_layers=_L234, adjust=(256, 256, 256)),
         _params(0.05, 0.42, 0.38),
         notes="Configuration of our own from PySOT's modules; no weights published.",
     ),
@@ -125,7 +125,7 @@ ROWS = (
         paper=_PAPER,
         source=_SOURCE,
         family="siamrpn",
-        build=partial(SiamRPNpp, "resnet50", **_L234, adjust=(128, 256, 512), weighted=True),
+        build=partial(SiamRPNpp, "resnet50", used_layers=_L234, adjust=(128, 256, 512), weighted=True),
         step=anchor_step,
         searches=(SearchSize(255), SearchSize(831, "lost", {"window_influence": 0.001})),
         params=_params(0.05, 0.28, 0.22),
