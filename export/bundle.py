@@ -16,7 +16,6 @@ from ..engine.manifest import Tensor as TensorInfo
 from ..errors import ModelError
 from ..models.network import SiameseNet
 from ..models.row import Row
-from .graphs import image
 from .onnx_graph import OPSET
 from .random_weights import randomise
 from .reference import PICTURE, reference_crops
@@ -53,7 +52,7 @@ def export_bundle(
     crops = reference_crops(geometry, searches, values.get("scale_step", 1.0))
     net = (net or row.build()).eval()
     if weights is None:
-        randomise(net, seed, image(crops.template, row.channels), crops.size, image(crops.searches[0][0], row.channels))
+        randomise(net, seed, crops, row.channels)
         weights = Weights(origin="random", seed=seed, licence="none: random numbers", notice="tracks nothing")
     traced = trace(net, row, crops, torch.tensor(list(values.values()), dtype=torch.float32), maps, report)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}

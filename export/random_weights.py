@@ -1,17 +1,21 @@
 """Seeded random weights: for speed, which does not depend on training. They track nothing."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..models.network import SiameseNet
+from .graphs import image
+from .reference import Crops
 
 
-def randomise(net: SiameseNet, seed: int, template: Tensor, size: Tensor, search: Tensor) -> None:
+def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
     """Give `net` random weights from `seed`: He-scaled convolutions, batch norms that saw the crops once.
 
-    template: [K, 3, T, T], search: [K, 3, S, S] float32, 0..255. The batch norms keep activations in the range of a
-    trained network's, so that timings meet no denormals or infinities.
+    `crops` are the bundle's reference crops, `channels` the network's order of colours. The batch norms keep
+    activations in the range of a trained network's, so that timings meet no denormals or infinities. The same seed,
+    network and crops give the same weights.
     """
+    template, search = image(crops.template, channels), image(crops.searches[0][0], channels)
     generator = torch.Generator().manual_seed(seed)
     norms = []
     for module in net.modules():
@@ -25,7 +29,7 @@ def randomise(net: SiameseNet, seed: int, template: Tensor, size: Tensor, search
             module.momentum = 1.0
     net.train()
     with torch.no_grad():
-        kernels = net.kernels(template, size)
+        kernels = net.template(template, crops.size) if net.template_takes_size else net.template(template)
         net.search(search, *kernels)
     net.eval()
     for norm, momentum in norms:
