@@ -8,11 +8,14 @@ them).
 Template and search crops are both 255 px: the template's surroundings feed the attention.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import correlation
+from .folding import affine, as_conv, convolution
 from .network import SiameseNet
 from .siamfc import AlexNetV
 
@@ -23,6 +26,18 @@ TEMPLATE = {"conv4": 8, "conv5": 6}
 """Side of the template that is cut from each layer's features of a 255 px crop."""
 
 EXEMPLAR = 127
+
+
+class CaffeColours(nn.Module):
+    """From RGB to the BGR minus mean that Caffe's weights want."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, 3, h, w]."""
+        return x.flip(1) - self.mean  # type: ignore[operator]
 
 
 class SemanticNet(nn.Module):
@@ -38,14 +53,13 @@ class SemanticNet(nn.Module):
         self.conv3 = nn.Conv2d(256, 384, 3)
         self.conv4 = nn.Conv2d(384, 384, 3, groups=2)
         self.conv5 = nn.Conv2d(384, 256, 3, groups=2)
-        self.register_buffer("mean", torch.tensor(MEAN_BGR)[:, None, None], persistent=False)
+        self.colours: nn.Module = CaffeColours()
         self.norm1 = LocalResponseNorm(96)
         self.norm2 = LocalResponseNorm(256)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Return conv4 [N, 384, 24, 24] and conv5 [N, 256, 22, 22] of 255 px crops, both after ReLU."""
-        x = x.flip(1) - self.mean  # type: ignore[operator]
-        x = self.norm1(F.max_pool2d(F.relu(self.conv1(x)), 3, 2))
+        x = self.norm1(F.max_pool2d(F.relu(self.conv1(self.colours(x))), 3, 2))
         x = self.norm2(F.max_pool2d(F.relu(self.conv2(x)), 3, 2))
         conv4 = F.relu(self.conv4(F.relu(self.conv3(x))))
         return {"conv4": conv4, "conv5": F.relu(self.conv5(conv4))}
@@ -134,6 +148,21 @@ class SASiam(SiameseNet):
         self.kernel_names = tuple(names)
         self.response_bias = nn.ParameterDict({name: torch.zeros(1) for name in self.shares if response_bias})
 
+    def fused(self) -> "SASiam":
+        """Return the same network with colours, mean and conv4's factor inside its convolutions."""
+        if "semantic" not in self.shares or isinstance(self.semantic.colours, nn.Identity):
+            return self
+        net = copy.deepcopy(self)
+        weight, bias = affine(self.semantic.conv1)
+        mean = torch.tensor(MEAN_BGR, dtype=torch.float64)[:, None, None]
+        net.semantic.conv1 = convolution(weight.flip(1), bias - (weight * mean).sum((1, 2, 3)), stride=2)
+        net.semantic.colours = nn.Identity()
+        for name, scale in self.layer_scales.items():
+            weight, bias = affine(as_conv(self.fuse[name]))
+            net.fuse[name] = convolution(weight * scale, bias)
+        net.layer_scales = dict.fromkeys(self.layer_scales, 1.0)
+        return net
+
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the kernels of 255 px crops: [N, 1, 256, 6, 6]; [N, 1, 128, 8, 8] of conv4; [N, 1, 128, 6, 6] of
         conv5.
@@ -173,7 +202,8 @@ class SASiam(SiameseNet):
         return (torch.stack(scores).sum(0),)
 
     def _fused_channels(self, name: str, features: Tensor) -> Tensor:
-        out: Tensor = self.fuse[name](features * self.layer_scales[name])
+        scale = self.layer_scales[name]
+        out: Tensor = self.fuse[name](features if scale == 1 else features * scale)
         return out
 
 
