@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import dasiamrpn, nanotrack, pysot, siamdw, siamfc
+from .rows import dasiamrpn, nanotrack, pysot, sasiam, siamdw, siamfc
 
 ROWS: tuple[Row, ...] = (
     *pysot.ROWS,
@@ -12,6 +12,7 @@ ROWS: tuple[Row, ...] = (
     *siamfc.ROWS,
     *dasiamrpn.ROWS,
     *siamdw.ROWS,
+    *sasiam.ROWS,
     *nanotrack.ROWS,
 )
 

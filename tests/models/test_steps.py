@@ -1,0 +1,166 @@
+"""Every golden step: maps and state of upstream's trackers in, the next state out, in PyTorch and through ONNX Runtime."""
+
+from collections.abc import Callable
+from functools import cache
+from math import sqrt
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from golden_params import params_from
+from shared import shared_module
+from torch import nn
+
+from trk.engine.geometry import Geometry
+from trk.engine.manifest import Search
+from trk.engine.target import Motion
+from trk.export.onnx_graph import to_onnx
+from trk.export.verify import run
+from trk.models.registry import find
+from trk.models.row import Row
+from trk.models.scales import cubic_matrix
+
+PIXELS = 1e-3
+SCORE = 2e-6
+
+ROWS: dict[str, Row] = {
+    "siamrpn": find("siamrpnpp", "resnet50"),
+    "siamrpn_lt": find("siamrpnpp", "resnet50_lt"),
+    "dasiamrpn_py2": find("dasiamrpn", "vot"),
+    "siamdw_rpn": find("siamdw_rpn", "res22"),
+    "nanotrack": find("nanotrack", "v3"),
+    "siamfc": find("siamfc", "alexnet"),
+    "siamdw_fc": find("siamdw_fc", "res22"),
+}
+
+
+def params_of(row: Row, case: dict[str, Any]) -> torch.Tensor:
+    values = params_from(case["hyper"], row.params)
+    if case["state"].get("longterm_state"):
+        values["window_influence"] = case["hyper"]["lost_window_influence"]
+    return torch.tensor(list(values.values()), dtype=torch.float32)
+
+
+def in_pytorch(step: nn.Module) -> Callable[..., tuple[np.ndarray, ...]]:
+    return lambda *inputs: tuple(output.numpy() for output in step(*inputs))
+
+
+@cache
+def graph(family: str, side: int, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    step = ROWS[family].step(side, 255).eval()
+    inputs = [torch.rand(shape) for shape in shapes]
+    names = [f"map{i}" for i in range(len(shapes) - 2)] + ["size", "params"]
+    return names, to_onnx(step, tuple(inputs), names, ["box", "score", "best"])
+
+
+def in_onnx_runtime(family: str, side: int) -> Callable[..., tuple[np.ndarray, ...]]:
+    def call(*inputs: torch.Tensor) -> tuple[np.ndarray, ...]:
+        names, model = graph(family, side, tuple(tuple(values.shape) for values in inputs))
+        outputs = run(model, dict(zip(names, (values.numpy() for values in inputs), strict=True)))
+        return outputs["box"], outputs["score"], outputs["best"]
+
+    return call
+
+
+def state_of(case: dict[str, Any]) -> tuple[float, float, float, float]:
+    state = case["state"]
+    cx, cy = state.get("center") or state["center_yx"][::-1]
+    w, h = state.get("size") or state["target_sz_hw"][::-1]
+    return cx, cy, w, h
+
+
+@pytest.mark.parametrize("runtime", ["pytorch", "onnxruntime"])
+@pytest.mark.parametrize("family", ROWS)
+def test_step_equals_upstreams(family, runtime):
+    golden = shared_module("goldens", "golden.py")
+    row = ROWS[family]
+    cases = golden.read_json("steps", f"{family}.json")["cases"]
+    assert len(cases) >= 14
+    for case in cases:
+        side = case.get("score_size") or case["state"].get("score_size", 17)
+        step = in_pytorch(row.step(side, 255)) if runtime == "pytorch" else in_onnx_runtime(family, side)
+        maps = [torch.from_numpy(values) for values in golden.step_maps(case["maps"]).values()]
+        check(case, row, *search(case, row, step, maps))
+
+
+def search(case: dict[str, Any], row: Row, step: Callable[..., Any], maps: list[torch.Tensor]) -> tuple[Any, ...]:
+    """Run the step as the engine does; return its score, its index and the target after the move."""
+    _, _, w, h = state_of(case)
+    hyper, state, out = case["hyper"], case["state"], case["out"]
+    size = out.get("crop_model_sz") or hyper.get("instance_size") or hyper["instance_sz"]
+    exemplar = state.get("exemplar_size", 127)
+    side = state.get("s_x") or state.get("x_sz")
+    if side is None:
+        padding = (w + h) / 2
+        side = sqrt((w + padding) * (h + padding)) * (size / exemplar)
+    pixels = size / side
+    box, score, best = step(*maps, torch.tensor([[w * pixels, h * pixels]]), params_of(row, case))
+    geometry = Geometry.model_validate({**row.geometry, "exemplar_size": exemplar})
+    motion = Motion(geometry, (Search(file="search.onnx", inputs=(), outputs=(), size=size),))
+    cx, cy, _, _ = state_of(case)
+    target = motion.start((cx - w / 2, cy - h / 2, w, h), (0.0, 0.0, 0.0), tuple(case["image"]))
+    target.lost = bool(state.get("longterm_state"))
+    if "min_s_x" in state:
+        target.side, target.first_side = state["s_x"], state["min_s_x"] / 0.2
+    moved = tuple(float(value) / pixels for value in box[0])
+    report = motion.advance(target, (cx, cy), moved, float(score[0]), tuple(case["image"]))
+    return float(score[0]), int(best[0]), target, report
+
+
+def check(case: dict[str, Any], row: Row, score: float, best: int, target: Any, report: Any) -> None:
+    out, name = case["out"], case["name"]
+    assert best == expected_index(case), name
+    if "best_score" in out:
+        assert score == pytest.approx(out["best_score"], abs=SCORE), name
+    centre = out.get("center") or out["center_yx"][::-1]
+    size = out.get("size") or out["target_sz_hw"][::-1]
+    found = (target.cx, target.cy, target.w, target.h)
+    np.testing.assert_allclose(found, [*centre, *size], atol=PIXELS, rtol=0, err_msg=name)
+    if "s_x" in out:
+        assert target.side == pytest.approx(out["s_x"], abs=PIXELS), name
+    if "longterm_state" in out:
+        assert target.lost == out["longterm_state"], name
+        np.testing.assert_allclose(report, out["bbox"], atol=PIXELS, rtol=0, err_msg=name)
+
+
+def expected_index(case: dict[str, Any]) -> int:
+    out = case["out"]
+    if "best_idx" in out:
+        return int(out["best_idx"])
+    if "best_arc" in out:
+        anchor, row, column = out["best_arc"]
+        return int((anchor * case["score_size"] + row) * case["score_size"] + column)
+    row, column = out["peak_rc"]
+    return int(row * 272 + column)
+
+
+def test_a_batch_of_targets_equals_single_ones():
+    random = torch.Generator().manual_seed(0)
+    for family, row in ROWS.items():
+        scales = len(row.geometry.get("search_steps", (0,)))
+        step = row.step(17, 255)
+        shapes = [(scales, 1, 17, 17)] if scales > 1 else [(1, 2 if family == "nanotrack" else 10, 17, 17)]
+        if scales == 1:
+            shapes.append((1, 4 if family == "nanotrack" else 20, 17, 17))
+        singles = [[torch.rand(shape, generator=random) for shape in shapes] for _ in range(3)]
+        sizes = 40 + 40 * torch.rand(3, 2, generator=random)
+        params = torch.tensor(list(row.params.values()))
+        together = step(*(torch.cat(maps) for maps in zip(*singles, strict=True)), sizes, params)
+        for i, maps in enumerate(singles):
+            for batched, single in zip(together, step(*maps, sizes[i : i + 1], params), strict=True):
+                torch.testing.assert_close(batched[i : i + 1], single, msg=family)
+
+
+def test_cubic_matrix_with_aligned_corners_keeps_the_corners_and_constants():
+    matrix = cubic_matrix(17, 272, align_corners=True)
+    np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
+    np.testing.assert_allclose(matrix[[0, -1]], np.eye(17)[[0, -1]], atol=1e-12)
+
+
+def test_cubic_matrix_equals_opencvs_resize():
+    score = np.random.default_rng(0).normal(size=(17, 17)).astype(np.float32)
+    matrix = cubic_matrix(17, 272)
+    expected = cv2.resize(score, (272, 272), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(matrix @ score @ matrix.T, expected, atol=1e-5)
