@@ -1,4 +1,4 @@
-"""Every golden step: maps and state of upstream's trackers in, the next state out, in PyTorch and through ONNX Runtime."""
+"""Golden steps: maps and state of upstream trackers in, the next state out, in PyTorch and through ONNX Runtime."""
 
 from collections.abc import Callable
 from functools import cache
@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from golden_params import params_from
-from shared import shared_module
 from torch import nn
 
 from trk.engine.geometry import Geometry
@@ -21,6 +19,9 @@ from trk.export.verify import run
 from trk.models.registry import find
 from trk.models.row import Row
 from trk.models.scales import cubic_matrix
+
+from golden_params import params_from
+from shared import shared_module
 
 PIXELS = 1e-3
 SCORE = 2e-6

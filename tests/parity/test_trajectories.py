@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_params import params_from
-from shared import shared_module, shared_path
 from torch import nn
 
 from trk import Tracker
@@ -20,6 +18,9 @@ from trk.models.registry import find
 from trk.models.row import Row, SearchSize
 from trk.models.sasiam import SASiam
 from trk.models.siamrpnpp import SiamRPNpp
+
+from golden_params import params_from
+from shared import shared_module, shared_path
 
 PIXELS = 0.05
 SCORE = 1e-4
