@@ -9,7 +9,7 @@ from typing import Any
 
 from ..dasiamrpn import DaSiamRPN
 from ..proposals import anchor_step
-from ..row import Checkpoint, Published, Row, SearchSize
+from ..row import Checkpoint, Preset, Published, Row, SearchSize
 
 _README = "DaSiamRPN README"
 _GEOMETRY: Mapping[str, Any] = {"crop": {"origin_rounding": "half_away", "side_rounding": "half_away"}}
@@ -20,6 +20,7 @@ def _row(
     title: str,
     size: int,
     params: tuple[float, float, float],
+    benchmark: str,
     checkpoint: Checkpoint,
     searches: tuple[SearchSize, ...] = (SearchSize(271),),
     geometry: Mapping[str, Any] = _GEOMETRY,
@@ -37,6 +38,7 @@ def _row(
         searches=searches,
         params=dict(zip(("penalty_k", "window_influence", "lr"), params, strict=True)),
         geometry=geometry,
+        presets={"default": Preset(), benchmark: Preset()},
         checkpoint=checkpoint,
         published=published,
         notes="Distractor re-ranking and local-to-global search are in the paper only, not in the released code.",
@@ -52,6 +54,7 @@ ROWS = (
         "DaSiamRPN (VOT)",
         1,
         (0.04, 0.44, 0.45),
+        "vot2018",
         Checkpoint("SiamRPNVOT.model", _FOLDER, _LICENCE),
         published=(Published("VOT2018 EAO", 0.355, "-", "DaSiamRPN code comment"),),
     ),
@@ -60,6 +63,7 @@ ROWS = (
         "DaSiamRPN (OTB)",
         1,
         (0.22, 0.40, 0.30),
+        "otb2015",
         Checkpoint("SiamRPNOTB.model", _FOLDER, _LICENCE),
         published=(
             Published("OTB2015 AUC", 0.655, "-", _README),
@@ -71,6 +75,7 @@ ROWS = (
         "DaSiamRPN (twice as wide)",
         2,
         (0.055, 0.42, 0.295),
+        "vot2018",
         Checkpoint(
             "SiamRPNBIG.model",
             "Google Drive id 1-vNVZxfbIplXHrqMHiJJYWXYWsOIvGsf (README of foolwood/DaSiamRPN)",
