@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from shared import shared_module, shared_path
 from torch import Tensor
+
 from trk.models.dasiamrpn import DaSiamRPN
 from trk.models.nanotrack import NanoTrack
 from trk.models.network import SiameseNet
@@ -17,6 +17,8 @@ from trk.models.sasiam import SASiam
 from trk.models.siamdw import SiamDWFC, SiamDWRPN
 from trk.models.siamfc import SiamFC
 from trk.models.siamrpnpp import SiamRPNpp
+
+from shared import shared_module, shared_path
 
 R18 = {"backbone": "resnet18", "used_layers": (2, 3, 4), "adjust": (256, 256, 256)}
 R50 = {"backbone": "resnet50", "used_layers": (2, 3, 4), "adjust": (256, 256, 256)}
