@@ -4,9 +4,8 @@ import math
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import av
 import cv2
 import numpy as np
 
@@ -14,6 +13,11 @@ from ..errors import SinkError
 from .interrupt import uninterrupted
 from .partial import PartialFile
 from .source import DEFAULT_FPS, Image
+
+if TYPE_CHECKING:
+    import av
+
+# PyAV is imported where a file is opened and not here: 150 ms that a run without video output does not pay.
 
 CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
     ".mp4": ("mp4", {"movflags": "+faststart"}),
@@ -67,6 +71,9 @@ class VideoWriter:
             raise
 
     def _open(self, container: tuple[str, dict[str, str]], rate: Fraction) -> None:
+        import av
+
+        self._av = av
         name, options = container
         width, height = (side + side % 2 for side in self.size_wh)
         try:
@@ -97,7 +104,7 @@ class VideoWriter:
         if width % 2 or height % 2:
             image = np.asarray(cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
         yuv = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2YUV_I420), np.uint8)
-        frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
+        frame = self._av.VideoFrame.from_ndarray(yuv, format="yuv420p")
         frame.pts, frame.time_base = pts, self._time_base
         # A packet lost between encoder and file would leave the following pictures without their reference.
         with uninterrupted():
@@ -118,14 +125,14 @@ class VideoWriter:
             self._mux(None)
             try:
                 self._container.close()
-            except av.error.FFmpegError as error:
+            except self._av.error.FFmpegError as error:
                 raise self._refused(error) from error
             self._partial.publish()
 
     def _mux(self, frame: "av.VideoFrame | None") -> None:
         try:
             self._container.mux(self._stream.encode(frame))
-        except av.error.FFmpegError as error:
+        except self._av.error.FFmpegError as error:
             raise self._refused(error) from error
 
     def _refused(self, error: Exception) -> SinkError:
