@@ -7,9 +7,17 @@ from typing import Any
 from ..errors import BoxError
 from .result import Box
 
+MIN_SIZE = 1.0
+"""Pixels: the smallest width and height of a target."""
+MAX_SIZE = 4.0
+"""The largest width and height of a target, as a multiple of the frame's longer side."""
+
 
 def check_box(box: Sequence[Any], size_wh: tuple[int, int]) -> Box:
-    """Return `box` as four floats. Raises BoxError unless it is finite, has an area and overlaps the frame."""
+    """Return `box` as four floats. Raises BoxError.
+
+    A box is finite, overlaps the frame, and its sides are MIN_SIZE to MAX_SIZE times the frame's longer.
+    """
     try:
         x, y, w, h = (float(value) for value in box)
     except (TypeError, ValueError):
@@ -21,7 +29,11 @@ def check_box(box: Sequence[Any], size_wh: tuple[int, int]) -> Box:
         raise BoxError(
             f"box {shown} has no area: x,y,w,h needs a width and a height above zero (from corners: w = x2 - x1)"
         )
+    if w < MIN_SIZE or h < MIN_SIZE:
+        raise BoxError(f"box {shown} is smaller than a pixel: x,y,w,h are pixels, not shares of the frame")
     width, height = size_wh
+    if max(w, h) > MAX_SIZE * max(width, height):
+        raise BoxError(f"box {shown} is more than {MAX_SIZE:g} times as large as the frame {width}x{height}")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise BoxError(
             f"box {shown} is outside the frame {width}x{height}: x,y is its top-left corner and w,h its size, in pixels"

@@ -21,9 +21,14 @@ from .geometry import CropRule, round_as
 Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
 
+MAX_FRAME_SIDE = 32767
+"""OpenCV's limit for sampling."""
+MAX_CANVAS_SIDE = 16384
+"""A region larger than this (four 4K frames side by side) is sampled, not laid out: its canvas would take gigabytes."""
+
 
 def check_frame(frame: Any) -> None:
-    """Raise FrameError unless `frame` is uint8 [H, W, 3] with at least one pixel."""
+    """Raise FrameError unless `frame` is uint8 [H, W, 3], its sides 1 to 32767 pixels."""
     if not isinstance(frame, np.ndarray):
         raise FrameError(f"a frame is a NumPy array uint8 [H, W, 3] in BGR order, not {type(frame).__name__}")
     if frame.ndim != 3 or frame.shape[2] != 3:
@@ -33,6 +38,8 @@ def check_frame(frame: Any) -> None:
         raise FrameError(f"a frame is uint8, 0..255, not {frame.dtype}: scale it and call .astype(numpy.uint8)")
     if frame.size == 0:
         raise FrameError(f"a frame has at least one pixel, not shape {list(frame.shape)}")
+    if max(frame.shape) > MAX_FRAME_SIDE:
+        raise FrameError(f"a frame has at most {MAX_FRAME_SIDE} pixels a side, not shape {list(frame.shape)}")
 
 
 def mean_colour(frame: Image) -> Colour:
@@ -64,7 +71,11 @@ class Cropper:
         by the rounding to whole pixels.
         """
         if self.rule.sampling == "affine":
-            return self._sample(frame, centre, side, fill, out)
+            # Source: tf.image.crop_and_resize: the outer samples on the corners of the box, no rounding of the box.
+            reach = (max(side, 1.0) - 1) / 2
+            first = (centre[0] + self.rule.centre_shift - reach, centre[1] + self.rule.centre_shift - reach)
+            _sample(frame, first, 2 * reach / (out.shape[0] - 1), fill, out)
+            return centre
         s = max(1, round_as(side, self.rule.side_rounding))
         offset = s / 2 + self.rule.origin_shift
         shift = self.rule.centre_shift
@@ -73,6 +84,9 @@ class Cropper:
         height, width = frame.shape[:2]
         if x0 >= 0 and y0 >= 0 and x0 + s <= width and y0 + s <= height:
             _resize(frame[y0 : y0 + s, x0 : x0 + s], out)
+        elif s > MAX_CANVAS_SIDE:
+            step = s / out.shape[0]
+            _sample(frame, (x0 + (step - 1) / 2, y0 + (step - 1) / 2), step, fill, out)
         else:
             self._cut_over_border(frame, x0, y0, s, fill, out)
         return x0 + s / 2 - shift, y0 + s / 2 - shift
@@ -93,7 +107,7 @@ class Cropper:
         self, frame: Image, centre: tuple[float, float], sides: list[float], fill: Image, out: Image
     ) -> tuple[float, float]:
         # Source: researchmm/SiamDW:lib/utils/utils.py (make_scale_pyramid): all but the smallest are resized twice.
-        whole = [round_as(side, self.rule.side_rounding) for side in sides]
+        whole = [max(1, round_as(side, self.rule.side_rounding)) for side in sides]
         beta = out.shape[1] / whole[0]
         region_side = round_as(beta * whole[-1], self.rule.side_rounding)
         region = np.empty((region_side, region_side, 3), np.uint8)
@@ -135,18 +149,6 @@ class Cropper:
         out[first_y:last_y, :first_x] = row[:first_x]
         out[first_y:last_y, last_x:] = row[last_x:]
 
-    def _sample(
-        self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image
-    ) -> tuple[float, float]:
-        # Source: tf.image.crop_and_resize: first and last sample on the corners of the box, no rounding of the box.
-        m = out.shape[0]
-        step = (side - 1) / (m - 1)
-        first = [c + self.rule.centre_shift - (side - 1) / 2 for c in centre]
-        matrix = np.array([[step, 0, first[0]], [0, step, first[1]]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        cv2.warpAffine(frame, matrix, (m, m), out, flags, cv2.BORDER_CONSTANT, tuple(int(v) for v in fill))
-        return centre
-
     def _canvas(self, s: int) -> Image:
         # Never cleared: the operating system gives pages only to rows that are written.
         if self._memory.size < s * s * 3:
@@ -159,6 +161,14 @@ def _resize(patch: Image, out: Image) -> None:
         out[:] = patch
     else:
         cv2.resize(patch, (out.shape[1], out.shape[0]), dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def _sample(frame: Image, first: tuple[float, float], step: float, fill: Image, out: Image) -> None:
+    """Sample `frame` from x, y `first` on, every `step` pixels, bilinearly."""
+    matrix = np.array([[step, 0, first[0]], [0, step, first[1]]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    size = (out.shape[1], out.shape[0])
+    cv2.warpAffine(frame, matrix, size, out, flags, cv2.BORDER_CONSTANT, tuple(int(value) for value in fill))
 
 
 def _outputs_of(first: int, last: int, s: int, m: int) -> tuple[int, int]:

@@ -5,17 +5,28 @@ model's name. Source of each value: the row of models/registry.py that states it
 """
 
 from math import ceil, floor, sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Rounding = Literal["half_even", "half_up", "half_away"]
 
 
-class Rule(BaseModel):
-    """Frozen data that refuses unknown keys."""
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    if limits[0] > limits[1]:
+        raise ValueError(f"the lower limit {limits[0]:g} is above the upper one {limits[1]:g}")
+    return limits
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+_Share = Annotated[float, Field(ge=0.001, le=1000)]
+_Shares = Annotated[tuple[_Share, _Share], AfterValidator(_ordered)]
+_Steps = Annotated[tuple[Annotated[int, Field(ge=-8, le=8)], ...], Field(min_length=1, max_length=16)]
+
+
+class Rule(BaseModel):
+    """Frozen data that refuses unknown keys and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CropRule(Rule):
@@ -45,12 +56,12 @@ class Limits(Rule):
     of: Literal["state", "report"] = "state"
     """What is limited: the state itself, or only the box that is reported (SiamRPN++ long-term)."""
     centre_in_frame: bool = True
-    min_size: float | None = 10.0
+    min_size: float | None = Field(default=10.0, gt=0, le=1000)
     max_size_frame: bool = True
     """Width and height at most the frame's."""
-    relative_size: tuple[float, float] | None = None
+    relative_size: _Shares | None = None
     """Smallest and largest size as a share of the size at `init`."""
-    relative_side: tuple[float, float] | None = None
+    relative_side: _Shares | None = None
     """The same for a running search side."""
 
 
@@ -70,9 +81,9 @@ class Geometry(Rule):
     exemplar_size: int = Field(default=127, ge=16, le=1024)
     """Pixels, in every crop, of the square that holds the target with its context."""
     context_amount: float = Field(default=0.5, ge=0, le=4)
-    template_steps: tuple[int, ...] = (0,)
+    template_steps: _Steps = (0,)
     """Exponents of `scale_step`, one template crop each."""
-    search_steps: tuple[int, ...] = (0,)
+    search_steps: _Steps = (0,)
     """Exponents of `scale_step`, one search crop each."""
     side: Literal["derived", "running"] = "derived"
     """Search side from the size at every frame, or carried along and scaled with it (SiamDW's SiamFC)."""

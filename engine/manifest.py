@@ -1,10 +1,17 @@
 """bundle.json: what a bundle holds, validated before anything of it is used."""
 
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable
+from operator import itemgetter
+from re import ASCII, fullmatch
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ..errors import ModelError
 from .geometry import Geometry, Rule
+from .params import check_params
+from .signature import check_signature
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "bundle.json"
@@ -15,22 +22,22 @@ class Tensor(Rule):
 
     name: str
     dtype: Literal["uint8", "float32", "float16", "int32", "int64"]
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=1, le=1 << 31)], ...]
 
 
 class File(Rule):
     """A file of the bundle and how to tell that it is whole."""
 
-    name: str
+    name: str = Field(max_length=200)
     bytes: int = Field(ge=1)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @field_validator("name")
     @classmethod
     def _stays_inside(cls, name: str) -> str:
-        parts = name.split("/")
-        if not name or "\\" in name or ":" in name or any(part in ("", ".", "..") for part in parts):
-            raise ValueError(f"file name {name!r} leaves the bundle")
+        # On Windows, and in a zip, more than "/" leads out: names are plain ones.
+        if not fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", name, ASCII):
+            raise ValueError(f"file name {name!r} is not a plain name inside the bundle")
         return name
 
 
@@ -40,6 +47,8 @@ class Graph(Rule):
     file: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    external: tuple[str, ...] = ()
+    """Files beside the graph that hold weights of it (ONNX external data)."""
 
 
 class Search(Graph):
@@ -82,7 +91,7 @@ class Manifest(Rule):
     family: str
     precision: Literal["fp32", "fp16", "int8"]
     opset: int
-    batch: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1, le=1024)
     geometry: Geometry
     template: Graph
     searches: tuple[Search, ...] = Field(min_length=1)
@@ -106,14 +115,32 @@ class Manifest(Rule):
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":
+        _once("file", (file.name for file in self.files))
+        _once("search graph for", (search.when for search in self.searches))
         listed = {file.name for file in self.files}
         for graph in (self.template, *self.searches):
-            if graph.file not in listed:
-                raise ValueError(f"graph {graph.file!r} is not among the listed files")
+            for name in (graph.file, *graph.external):
+                if name not in listed:
+                    raise ValueError(f"{name!r} of a graph is not among the listed files")
         if self.searches[0].when != "always":
             raise ValueError("the first search graph has to be the one that always applies")
-        for name, values in (("params", {}), *self.presets.items(), *((s.file, s.params) for s in self.searches)):
+        for name, values in (
+            ("params", self.params),
+            *self.presets.items(),
+            *((s.file, s.params) for s in self.searches),
+        ):
             unknown = set(values) - set(self.params)
             if unknown:
                 raise ValueError(f"{name}: unknown parameter {sorted(unknown)[0]!r}")
+            try:
+                check_params({**self.params, **values})
+            except ModelError as error:
+                raise ValueError(f"{name}: {error}") from None
+        check_signature(self)
         return self
+
+
+def _once(what: str, names: Iterable[str]) -> None:
+    name, times = max(Counter(names).items(), key=itemgetter(1), default=("", 0))
+    if times > 1:
+        raise ValueError(f"{what} {name!r} is listed {times} times")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from math import isfinite
 
+from .boxes import MAX_SIZE, MIN_SIZE
 from .crop import Colour
 from .geometry import Geometry, exemplar_side
 from .manifest import Search
@@ -118,14 +119,15 @@ class Motion:
         self, target: Target, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
     ) -> tuple[float, float, float, float]:
         limits = self.geometry.limits
+        width, height = float(frame_wh[0]), float(frame_wh[1])
         if limits.relative_size is not None:
             low, high = limits.relative_size
             w = min(max(w, low * target.first_size[0]), high * target.first_size[0])
             h = min(max(h, low * target.first_size[1]), high * target.first_size[1])
         if limits.centre_in_frame:
-            cx, cy = min(max(cx, 0.0), frame_wh[0]), min(max(cy, 0.0), frame_wh[1])
+            cx, cy = min(max(cx, 0.0), width), min(max(cy, 0.0), height)
         if limits.max_size_frame:
-            w, h = min(w, frame_wh[0]), min(h, frame_wh[1])
+            w, h = min(w, width), min(h, height)
         if limits.min_size is not None:
             w, h = max(w, limits.min_size), max(h, limits.min_size)
         return cx, cy, w, h
@@ -134,12 +136,12 @@ class Motion:
 def _within_reason(
     cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """The engine's own limits: centre at most a frame outside, sides of 1 pixel to four times the frame's longer."""
+    """The engine's own limits: centre at most a frame outside, sides MIN_SIZE to MAX_SIZE times the frame's longer."""
     width, height = frame_wh
-    longest = 4.0 * max(width, height)
+    longest = MAX_SIZE * max(width, height)
     return (
         min(max(cx, -float(width)), 2.0 * width),
         min(max(cy, -float(height)), 2.0 * height),
-        min(max(w, 1.0), longest),
-        min(max(h, 1.0), longest),
+        min(max(w, MIN_SIZE), longest),
+        min(max(h, MIN_SIZE), longest),
     )

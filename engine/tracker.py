@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ModelError, TrkError
+from ..errors import TrkError
 from ..weights.shipped import default_bundle
 from .backends import load_backend
 from .boxes import check_box
 from .bundle import Bundle
 from .crop import Cropper, Image, check_frame, fill_colour, mean_colour
 from .manifest import Manifest
+from .params import SCALE_STEP, choose_params
 from .result import Result, StageTimes
 from .target import Motion, Target
 
@@ -53,7 +54,7 @@ class Tracker:
         geometry = self.manifest.geometry
         self._motion = Motion(geometry, self.manifest.searches)
         self._cropper = Cropper(geometry.crop)
-        step = self.params.get("scale_step", 1.0)
+        step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
         self._search_factors = [step**exponent for exponent in geometry.search_steps]
         self._param_arrays = [
@@ -136,18 +137,3 @@ class Tracker:
         total = ended - started
         self.stages = StageTimes(network - crop, network_ended - network, total - (network_ended - crop))
         return total
-
-
-def choose_params(
-    manifest: Manifest, preset: str | None = None, overrides: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """Return the hyper-parameters of `preset` (None: the bundle's) with `overrides`. Raises ModelError."""
-    if preset is not None and preset not in manifest.presets:
-        known = ", ".join(manifest.presets) or "none"
-        raise ModelError(f"no preset {preset!r} in this bundle of {manifest.model}: it has {known}")
-    params = {**manifest.params, **(manifest.presets[preset] if preset else {})}
-    for name, value in (overrides or {}).items():
-        if name not in params:
-            raise ModelError(f"no parameter {name!r} in this bundle of {manifest.model}: it has {', '.join(params)}")
-        params[name] = float(value)
-    return params

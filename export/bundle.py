@@ -13,13 +13,14 @@ import torch
 from ..engine.geometry import Geometry
 from ..engine.manifest import SCHEMA_VERSION, Graph, Manifest, Parity, Search, Weights
 from ..engine.manifest import Tensor as TensorInfo
+from ..engine.params import check_params
 from ..errors import ModelError
 from ..models.network import SiameseNet
 from ..models.row import Row
 from .onnx_graph import OPSET
 from .random_weights import randomise
 from .reference import PICTURE, reference_crops
-from .share import shared_weights
+from .share import WEIGHTS, shared_weights
 from .trace import Report, trace
 from .write import check_target, file_entries, write_bundle
 
@@ -57,6 +58,7 @@ def export_bundle(
     traced = trace(net, row, crops, torch.tensor(list(values.values()), dtype=torch.float32), maps, report)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     files = shared_weights(models) if len(searches) > 1 else {n: m.SerializeToString() for n, m in models.items()}
+    external = (WEIGHTS,) if WEIGHTS in files else ()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
         model=row.model,
@@ -68,9 +70,9 @@ def export_bundle(
         precision="fp32",
         opset=OPSET,
         geometry=geometry,
-        template=Graph.model_validate(_signature(TEMPLATE, traced.template)),
+        template=Graph.model_validate(_signature(TEMPLATE, traced.template, external)),
         searches=tuple(
-            search.model_copy(update=dict(Graph.model_validate(_signature(search.file, graph))))
+            search.model_copy(update=dict(Graph.model_validate(_signature(search.file, graph, external))))
             for search, graph in zip(searches, traced.searches, strict=True)
         ),
         params=values,
@@ -106,12 +108,18 @@ def _hyper_parameters(row: Row, preset: str | None, params: Mapping[str, float])
     for name in params:
         if name not in row.params:
             raise ModelError(f"{row.name} has no parameter {name!r}: it has {', '.join(row.params)}")
-    return chosen, {**row.params, **row.presets[chosen].params, **params}
+    values = {**row.params, **row.presets[chosen].params, **params}
+    check_params(values)
+    return chosen, values
 
 
 def _same_crops(row: Row, chosen: str) -> list[str]:
-    """Presets that run on the same graphs as `chosen`: those of the same search sizes."""
-    return [name for name in row.presets if row.searches_for(name) == row.searches_for(chosen)]
+    """Presets that run on the same graphs as `chosen`: those of the same search sizes and the same geometry."""
+
+    def crops(name: str) -> tuple[Any, Any]:
+        return row.searches_for(name), row.geometry_for(name)
+
+    return [name for name in row.presets if crops(name) == crops(chosen)]
 
 
 def _searches(row: Row, preset: str) -> tuple[Search, ...]:
@@ -131,9 +139,10 @@ def _searches(row: Row, preset: str) -> tuple[Search, ...]:
     )
 
 
-def _signature(file: str, model: onnx.ModelProto) -> dict[str, Any]:
+def _signature(file: str, model: onnx.ModelProto, external: tuple[str, ...]) -> dict[str, Any]:
     return {
         "file": file,
+        "external": external,
         "inputs": tuple(_info(value) for value in model.graph.input),
         "outputs": tuple(_info(value) for value in model.graph.output),
     }

@@ -11,7 +11,10 @@ _ALIGNED = 64
 
 
 def shared_weights(models: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
-    """Return the files of `models`, initialisers of a kilobyte or more moved into one weights file, each once."""
+    """Return the files of `models`, initialisers of a kilobyte or more moved into one weights file, each once.
+
+    The weights file is missing where nothing is that large.
+    """
     blob = bytearray()
     places: dict[str, int] = {}
     files: dict[str, bytes] = {}
@@ -32,5 +35,6 @@ def shared_weights(models: Mapping[str, onnx.ModelProto]) -> dict[str, bytes]:
             for field, value in (("location", WEIGHTS), ("offset", places[key]), ("length", len(data))):
                 tensor.external_data.add(key=field, value=str(value))
         files[name] = copy.SerializeToString()
-    files[WEIGHTS] = bytes(blob)
+    if blob:
+        files[WEIGHTS] = bytes(blob)
     return files

@@ -58,10 +58,13 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
         raise BackendError("the check of an export needs ONNX Runtime: pip install trk-engine[cpu]") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    wanted = {value.name for value in session.get_inputs()}
-    outputs = session.run(names, {name: array for name, array in feeds.items() if name in wanted})
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        names = [value.name for value in session.get_outputs()]
+        wanted = {value.name for value in session.get_inputs()}
+        outputs = session.run(names, {name: array for name, array in feeds.items() if name in wanted})
+    except Exception as error:  # ONNX Runtime raises many types of its own
+        raise ExportError(f"ONNX Runtime can't run the exported graph: {error}; no bundle was written") from error
     return dict(zip(names, outputs, strict=True))
 
 

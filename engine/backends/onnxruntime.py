@@ -1,6 +1,8 @@
 """ONNX Runtime: inputs and outputs bound once to memory that both sides share, kernels kept as its own values."""
 
-from pathlib import Path
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,8 @@ class OnnxRuntimeBackend:
         values = {
             name: self._ort.OrtValue.ortvalue_from_numpy(feeds[name]) for name in feeds if name in self._template_inputs
         }
-        return list(self._template.run_with_ort_values(self._kernel_names, values))
+        with _told("the template graph"):
+            return list(self._template.run_with_ort_values(self._kernel_names, values))
 
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph; the kernels are bound again only when they are others than last time."""
@@ -63,7 +66,8 @@ class OnnxRuntimeBackend:
             self._bound[graph] = kernels
         self._size[:] = size
         self._params[:] = params
-        self._searches[graph].run_with_iobinding(binding)
+        with _told("the search graph"):
+            self._searches[graph].run_with_iobinding(binding)
         return self._output
 
     def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> Any:
@@ -79,17 +83,15 @@ class OnnxRuntimeBackend:
                 f"device {self.device!r} was asked for and this ONNX Runtime has no {provider}: "
                 "pip install trk-engine[gpu], or choose --device cpu"
             )
-        folder = bundle.external("")
-        if folder is not None:
-            options.add_session_config_entry(
-                "session.model_external_initializers_file_folder_path", str(Path(folder).resolve())
-            )
+        # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+        if graph.external:
+            self._add_external(options, {name: bundle.read(name) for name in graph.external})
         model = bundle.read(graph.file)
         try:
             session = self._ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises many types of its own
-            reason = str(error).splitlines()[0]
-            raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason}") from None
+            raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {_reason(error)}") from None
         if session.get_providers()[0] != provider:
             raise BackendError(
                 f"device {self.device!r} was asked for and could not be used (is the CUDA toolkit of this "
@@ -97,6 +99,16 @@ class OnnxRuntimeBackend:
             )
         _check_signature(bundle, graph, session)
         return session
+
+    def _add_external(self, options: Any, files: dict[str, bytes]) -> None:
+        if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+            raise BackendError(
+                f"this bundle keeps weights of several graphs once, which needs ONNX Runtime 1.24 or newer, not "
+                f"{self._ort.__version__}: upgrade it"
+            )
+        options.add_external_initializers_from_files_in_memory(
+            list(files), list(files.values()), [len(data) for data in files.values()]
+        )
 
     def _bind(self, session: Any, graph: Graph, crop: NDArray[np.uint8]) -> Any:
         binding = session.io_binding()
@@ -118,6 +130,19 @@ def _import() -> Any:
             "ONNX Runtime is not installed: pip install trk-engine[cpu], or trk-engine[gpu] on a CUDA machine"
         ) from None
     return onnxruntime
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn an error of the runtime (memory, a device that went away) into one of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime failed while running {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _buffer(graph: Graph, name: str) -> NDArray[np.uint8]:
