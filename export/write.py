@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,23 +13,36 @@ from ..engine.bundle import Bundle
 from ..engine.manifest import MANIFEST_NAME, File, Manifest
 from ..errors import ExportError, UsageError
 
+_OURS = ("*.onnx", "*.bin", "plans")
+"""What a bundle's folder may hold besides its manifest."""
+
 
 def check_target(out: Path) -> None:
     """Raise UsageError if `out` is something that a bundle must not replace, or lies where nothing can be written."""
+    try:
+        _check_replaceable(out)
+        parent = out.absolute().parent
+        while not parent.exists():
+            parent = parent.parent
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"no bundle can be written to {out}: {error.strerror}") from None
+
+
+def _check_replaceable(out: Path) -> None:
     if out.suffix == ".trk":
         if out.is_dir():
             raise UsageError(f"{out} is a folder: name a .trk file, or a folder without that ending")
     elif out.is_file():
         raise UsageError(f"{out} is a file: name a folder, or a file that ends in .trk")
-    elif out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_NAME).is_file():
-        raise UsageError(f"{out} holds other things than a bundle: name an empty or a new folder")
-    parent = out.absolute().parent
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"nothing can be written to {parent}: {error.strerror}") from None
+    elif out.is_dir():
+        held = sorted(path.name for path in out.iterdir())
+        foreign = [name for name in held if name != MANIFEST_NAME and not any(fnmatch(name, ours) for ours in _OURS)]
+        if foreign or (held and MANIFEST_NAME not in held):
+            raise UsageError(
+                f"{out} holds {(foreign or held)[0]}, which is no part of a bundle: name an empty or a new folder"
+            )
 
 
 def file_entries(files: Mapping[str, bytes]) -> tuple[File, ...]:
@@ -43,6 +57,7 @@ def write_bundle(out: Path, manifest: Manifest, files: Mapping[str, bytes]) -> N
     everything = {**files, MANIFEST_NAME: manifest.model_dump_json(indent=2).encode() + b"\n"}
     check_target(out)
     try:
+        out.absolute().parent.mkdir(parents=True, exist_ok=True)
         if out.suffix == ".trk":
             _write_zip(out, everything)
         else:
@@ -62,7 +77,7 @@ def _write_zip(out: Path, files: Mapping[str, bytes]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         Path(name).chmod(0o644)
-        Bundle(Path(name)).close()
+        _verify(Path(name))
         Path(name).replace(out)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -80,14 +95,37 @@ def _write_folder(out: Path, files: Mapping[str, bytes]) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
         fresh.chmod(0o755)
-        Bundle(fresh)
-        if out.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old.", dir=parent))
-            out.rename(old / "bundle")
-            fresh.rename(out)
-            shutil.rmtree(old)
-        else:
-            fresh.rename(out)
+        _verify(fresh)
+        _swap(fresh, out)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+
+
+def _verify(path: Path) -> None:
+    """Read back what was written. Raises BundleError where it is not what the manifest says."""
+    bundle = Bundle(path)
+    try:
+        for file in bundle.manifest.files:
+            bundle.read(file.name)
+    finally:
+        bundle.close()
+
+
+def _swap(fresh: Path, out: Path) -> None:
+    """Give `fresh` the name `out`; what had it is put back if that fails, and removed if not."""
+    if not out.exists():
+        fresh.rename(out)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=fresh.parent))
+    old = aside / "old"
+    try:
+        out.rename(old)
+        fresh.rename(out)
+    except BaseException:
+        if old.exists() and not out.exists():
+            old.rename(out)
+        raise
+    finally:
+        if out.exists():  # else it lies aside still, and is better kept there than lost
+            shutil.rmtree(aside, ignore_errors=True)
