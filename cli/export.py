@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from ..errors import BackendError, UsageError
-from .command import run
-from .tables import console, model_table, parity_table
+from .command import run, traceback_option
+from .tables import console, model_table, parity_table, print_data
 from .values import parse_settings
 
 EPILOG = """\b
@@ -32,6 +32,7 @@ Examples:
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
 @click.option("--list", "listing", is_flag=True, help="List the models and stop.")
+@traceback_option
 @click.version_option(package_name="trk-engine")
 def command(
     model: str | None,
@@ -48,11 +49,10 @@ def command(
     """Write a bundle: the template branch and the search branch as ONNX graphs, checked against PyTorch."""
     _require_torch()
     from ..models.cost import cost
-    from ..models.registry import ROWS, find
+    from ..models.registry import ROWS, find, variants
 
     if listing:
-        console_out = console.__class__(highlight=False)
-        console_out.print(model_table([(row, cost(row)) for row in ROWS if model in (None, row.model)]))
+        print_data(model_table([(row, cost(row)) for row in (variants(model) if model else ROWS)]))
         return 0
     from ..export.bundle import export_bundle
     from ..export.weights import choose
@@ -61,6 +61,8 @@ def command(
         raise UsageError("--random and --weights exclude each other")
     if not model and not weights:
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    if variant and not model:
+        raise UsageError(f"--variant {variant} of which model? Name it as --model")
     if randomly:
         row, net, provenance = find(model or "", variant), None, None
     else:

@@ -1,7 +1,9 @@
 """trk-run: track a target through a video."""
 
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from glob import glob
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,10 +20,10 @@ from ..track import Tracked, track
 from ..video.boxes import Record, open_sink
 from ..video.draw import draw
 from ..video.sheet import ContactSheet
-from ..video.source import Source, open_source
+from ..video.source import IMAGE_SUFFIXES, Source, open_source
 from ..video.writer import open_video
 from ..weights.clips import sample
-from .command import EXIT_INTERRUPTED, run
+from .command import EXIT_INTERRUPTED, run, traceback_option
 from .tables import console, stage_table
 from .values import parse_box, parse_settings
 
@@ -37,7 +39,13 @@ Examples:
 @click.option(
     "--init", "init", metavar="X,Y,W,H", help="The target in the first frame: top-left corner and size, in pixels."
 )
-@click.option("--start", default=0, show_default=True, help="Number of the frame to begin at; --init refers to it.")
+@click.option(
+    "--start",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Number of the frame to begin at; --init refers to it.",
+)
 @click.option(
     "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
 )
@@ -56,6 +64,7 @@ Examples:
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet of the run (.png).")
 @click.option("--demo", is_flag=True, help="Track the sample that ships with trk and write trk-demo.mp4.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@traceback_option
 @click.version_option(package_name="trk-engine")
 def command(video: str | None, init: str | None, start: int, demo: bool, **options: Any) -> int:
     """Track one target through VIDEO: a file, a folder or a glob of images."""
@@ -73,6 +82,7 @@ def command(video: str | None, init: str | None, start: int, demo: bool, **optio
         raise UsageError("no target: give its box in the first frame as --init x,y,w,h")
     else:
         box = parse_box(init)
+    check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
     tracker = Tracker(
         options["bundle"],
         options["backend"],
@@ -85,6 +95,24 @@ def command(video: str | None, init: str | None, start: int, demo: bool, **optio
     if loud and tracker.manifest.weights.origin == "random":
         console.print("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
     return _run(video, box, start, tracker, options, about, loud)
+
+
+def check_outputs(video: str, outputs: Sequence[Path]) -> None:
+    """Raise UsageError where an output is named twice, or would replace what is to be tracked."""
+    for number, path in enumerate(outputs):
+        if path.resolve() in (other.resolve() for other in outputs[:number]):
+            raise UsageError(f"{path} is named twice as an output")
+        if path.exists() and any(path.samefile(read) for read in _read_from(video)):
+            raise UsageError(f"{path} belongs to the video that is to be tracked: name another output")
+
+
+def _read_from(video: str) -> Iterator[Path]:
+    """Yield the files that tracking `video` may read: itself, or the images of a folder or a glob."""
+    path = Path(video)
+    found = list(path.iterdir()) if path.is_dir() else [Path(match) for match in glob(video)]  # noqa: PTH207
+    for file in (path, *(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)):
+        if file.exists():
+            yield file
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
     from ..models.row import Row
 
 console = Console(stderr=True, highlight=False)
+PIPED_WIDTH = 200
+"""Columns of a table that goes to a pipe or a file: wide enough for a line a row."""
+
+
+def print_data(table: Table) -> None:
+    """Print a table that was asked for on stdout, as wide as it has to be where no terminal limits it."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def stage_table(summary: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:
@@ -30,10 +38,10 @@ def stage_table(summary: Mapping[str, Mapping[str, float]], title: str | None = 
 def model_table(rows: Sequence[tuple[Row, Cost]]) -> Table:
     """Return the models that can be exported, with what they cost and where they come from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model")
-    table.add_column("variant")
+    table.add_column("model", no_wrap=True)
+    table.add_column("variant", no_wrap=True)
     for column in ("M params", "GFLOP/frame", "template", "search"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("weights")
     table.add_column("source")
     for row, cost in rows:

@@ -1,6 +1,7 @@
 """Option values that more than one command reads: a box, and `name=value` settings."""
 
 from collections.abc import Sequence
+from math import isfinite, nan
 
 from ..engine.result import Box
 from ..errors import BoxError, UsageError
@@ -24,9 +25,10 @@ def parse_settings(settings: Sequence[str]) -> dict[str, float]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         try:
-            values[name.strip()] = float(value)
+            number = float(value)
         except ValueError:
-            equals = ""
-        if not equals:
+            number = nan
+        if not (name.strip() and equals and isfinite(number)):
             raise UsageError(f"--set {setting!r} is not name=number, such as --set window_influence=0.4")
+        values[name.strip()] = number
     return values
