@@ -3,10 +3,12 @@
 Source: SiamDW (CVPR 2019); researchmm/SiamDW:lib/models/siamfc.py, siamrpn.py, connect.py.
 """
 
+import copy
+
 from torch import Tensor, nn
 
 from . import correlation
-from .cir import CIRNet
+from .cir import CIRNet, crop_first
 from .network import SiameseNet
 from .rpn import up_channel_kernels
 
@@ -39,6 +41,12 @@ class SiamDWFC(SiameseNet):
         super().__init__()
         self.features = _Features(backbone)
         self.out_scale = out_scale
+
+    def fused(self) -> "SiamDWFC":
+        """Return the same network without the convolutions' padding, which the units crop anyway."""
+        net = copy.deepcopy(self)
+        crop_first(net.features)
+        return net
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the scaled template features [N, 1, C, k, k]: k = 5 for 127 px crops, 6 for 135 px."""
@@ -75,6 +83,12 @@ class SiamDWRPN(SiameseNet):
         self.features = _Features(backbone)
         channels = self.features.features.out_channels
         self.connect_model = _UpChannelHead(channels, self.cls_outputs, self.loc_outputs, width)
+
+    def fused(self) -> "SiamDWRPN":
+        """Return the same network without the convolutions' padding, which the units crop anyway."""
+        net = copy.deepcopy(self)
+        crop_first(net.features)
+        return net
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the kernels [N, K | 2K, F, 3, 3] and [N, 4K, F, 3, 3] of 127 px crops."""
