@@ -2,6 +2,7 @@
 
 import glob
 import re
+import zlib
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,8 @@ import numpy as np
 
 from ..errors import SourceError
 from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Source, first_bytes
+
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class ImageSource(Source):
@@ -87,22 +90,45 @@ def read_image(path: Path, index: int) -> Image:
     """
     first_bytes(path)
     data = path.read_bytes()
-    if is_cut_off(data):
-        raise SourceError(f"{path} (frame {index}) is cut off after {len(data)} bytes: copy or download it again")
+    wrong = flaw(data)
+    if wrong is not None:
+        raise SourceError(f"{path} (frame {index}) {wrong}: copy or download it again")
+    level = cv2.utils.logging.setLogLevel(
+        cv2.utils.logging.LOG_LEVEL_SILENT
+    )  # OpenCV would print lines of its own about what is reported here in one
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # absurd sizes in the header
         image = None
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if image is None:
         raise SourceError(f"{path} (frame {index}) can't be decoded: not an image, or damaged")
     return np.ascontiguousarray(image, dtype=np.uint8)
 
 
-def is_cut_off(data: bytes) -> bool:
-    """Whether a PNG or JPEG lacks its end marker. OpenCV's decoders may fill the missing rows with grey instead."""
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data
-    if data.startswith(b"\xff\xd8\xff"):
-        # An embedded thumbnail has an end marker of its own, ahead of the last start-of-scan.
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return False
+def flaw(data: bytes) -> str | None:
+    """What is wrong with a PNG's or JPEG's bytes, or None.
+
+    Looked for here because the decoders behind OpenCV may fill missing rows with grey, or print a line of their own.
+    """
+    if data.startswith(PNG):
+        return _png_flaw(data)
+    # An embedded thumbnail has an end marker of its own, ahead of the last start-of-scan.
+    if data.startswith(b"\xff\xd8\xff") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        return f"is cut off after {len(data)} bytes"
+    return None
+
+
+def _png_flaw(data: bytes) -> str | None:
+    """PNG is a chain of chunks (length, name, content, checksum) that ends with IEND."""
+    at = len(PNG)
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        end = at + 8 + length
+        if zlib.crc32(data[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return "is damaged" if end + 4 <= len(data) else f"is cut off after {len(data)} bytes"
+        if data[at + 4 : at + 8] == b"IEND":
+            return None
+        at = end + 4
+    return f"is cut off after {len(data)} bytes"

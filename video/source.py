@@ -80,12 +80,15 @@ def open_source(spec: str | Path) -> Source:
     Raises SourceError: nothing there, nothing in it, or not a video or image.
     """
     text = str(spec)
-    for matches, opener in _KINDS:
-        if matches(text):
-            return opener(text)
-    folder = Path(text).parent
-    where = "" if folder.is_dir() else f" (nor a folder {folder})"
-    raise SourceError(f"no file or folder {text}{where}: name a video, an image, a folder of images or a quoted glob")
+    try:
+        for matches, opener in _KINDS if text else ():
+            if matches(text):
+                return opener(text)
+        folder = Path(text).parent
+        where = "" if folder.is_dir() else f" (nor a folder {folder})"
+    except OSError as error:  # the name itself is impossible: too long, or under a file
+        raise SourceError(f"{text[:80]} can't be opened ({error.strerror})") from error
+    raise SourceError(f"no file or folder {text!r}{where}: name a video, an image, a folder of images or a quoted glob")
 
 
 def first_bytes(path: Path) -> bytes:

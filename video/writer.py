@@ -113,21 +113,23 @@ class VideoWriter:
             self.written += 1
 
     def close(self) -> None:
-        """Finish the file and give it its name; more than once is fine."""
+        """Finish the file and give it its name; more than once is fine. Raises SinkError: the disk refuses."""
         if self._closed:
             return
         self._closed = True
-        if not self.written:  # a container without a picture is no video
-            self._container.close()
-            self._partial.discard()
-            return
         with uninterrupted():
-            self._mux(None)
             try:
+                if self.written:
+                    self._mux(None)
                 self._container.close()
-            except self._av.error.FFmpegError as error:
-                raise self._refused(error) from error
-            self._partial.publish()
+            except (SinkError, self._av.error.FFmpegError) as error:
+                self._partial.discard()  # without its index no player reads it
+                raise error if isinstance(error, SinkError) else self._refused(error) from error
+            # A container without a picture is no video.
+            if self.written:
+                self._partial.publish()
+            else:
+                self._partial.discard()
 
     def _mux(self, frame: "av.VideoFrame | None") -> None:
         try:
