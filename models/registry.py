@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import dasiamrpn, nanotrack, pysot, sasiam, siamdw, siamfc
+from .rows import dasiamrpn, light, nanotrack, pysot, sasiam, siamdw, siamfc
 
 ROWS: tuple[Row, ...] = (
     *pysot.ROWS,
@@ -14,6 +14,7 @@ ROWS: tuple[Row, ...] = (
     *siamdw.ROWS,
     *sasiam.ROWS,
     *nanotrack.ROWS,
+    *light.ROWS,
 )
 
 

@@ -1,0 +1,94 @@
+"""trk-train: image pairs become the weights of a model."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import BackendError, UsageError
+from .command import run
+from .tables import console
+
+EPILOG = """\b
+Examples:
+  trk-train --model siamrpnpp --variant light --data shards:trainset --val validation --out runs/light
+  trk-train --model siamfc --data got10k:GOT-10k/train --steps 50000 --batch 8 --device cuda --amp --out runs/fc
+  trk-train --resume --out runs/light
+"""
+
+
+@click.command("trk-train", epilog=EPILOG)
+@click.option("--model", help="Model to train; trk-export --list shows all.")
+@click.option("--variant", help="Variant of the model. Default: its first.")
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[LAYOUT:]PATH",
+    help="Training data: got10k, lasot, trackingnet, coco, vid, ytbb, csv, shards or images. May be given more than once.",
+)
+@click.option("--use", "uses", multiple=True, help="Uses that a source of shards may state. Default: permissive, web.")
+@click.option("--val", type=click.Path(path_type=Path), help="Folder of clips with ground truth to choose by.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
+@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from. Parts may be missing.")
+@click.option("--steps", default=20000, show_default=True, help="Batches to learn from.")
+@click.option("--batch", default=32, show_default=True, help="Pairs a batch.")
+@click.option("--shift", default=64.0, show_default=True, help="Largest shift of search crops, in their pixels.")
+@click.option("--rate", type=float, help="Learning rate. Default: the family's.")
+@click.option("--val-every", default=2000, show_default=True, help="Steps between validations.")
+@click.option("--seed", default=0, show_default=True, help="Seed of sampling and of new parameters.")
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option("--amp", is_flag=True, help="Mixed precision: bfloat16 on a CPU, float16 on CUDA.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep the features of a frozen trunk in this folder.")
+@click.option("--rounds", default=2, show_default=True, help="With --cache: times that every track is cut anew.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with the options that it was started with.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@click.version_option(package_name="trk-engine")
+def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
+    """Train a model of the registry; kill it whenever you like, --resume goes on exactly."""
+    _require_torch()
+    from ..train.session import Session, read_options, write_options
+
+    if resume:
+        options = read_options(out)
+    elif not options["model"]:
+        raise UsageError("no model: name one as --model (trk-export --list shows all)")
+    elif not options["data"]:
+        raise UsageError("no data: name a folder as --data, such as --data got10k:GOT-10k/train")
+    session = Session(out, options)
+    if not resume:
+        write_options(out, options)
+    with _progress(quiet) as progress:
+        task = progress.add_task("reading", total=None)
+        training = session.prepare(lambda done, total: progress.update(task, completed=done, total=total))
+        if resume:
+            training.resume()
+        progress.update(task, description="training", completed=training.step, total=training.settings.steps)
+
+        def told(step: int, means: dict[str, float]) -> None:
+            progress.update(task, completed=step, description=f"loss {means['loss']:.3f}")
+
+        training.train(session.validate(), told)
+    session.finish(training)
+    if not quiet:
+        console.print(f"{training.step} steps in {training.seconds:.0f} s, best accuracy {training.best:.4f}")
+    click.echo(str(out))
+    return 0
+
+
+def _progress(quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=quiet or not sys.stderr.isatty())
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise BackendError("training needs PyTorch: pip install 'trk-engine[train]'") from None
+
+
+def main() -> None:
+    """Entry point of trk-train."""
+    sys.exit(run(command))

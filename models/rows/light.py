@@ -1,0 +1,22 @@
+"""The light SiamRPN++ that is trained with trk itself. Hyper-parameters: chosen on validation clips (docs/training.md)."""
+
+from ..light import LightNet, light_step
+from ..row import Row, SearchSize
+
+ROWS = (
+    Row(
+        model="siamrpnpp",
+        variant="light",
+        title="SiamRPN++ light (MobileNetV2, trk's own)",
+        paper="SiamRPN++ (Li et al., CVPR 2019), narrowed; not a model of the paper",
+        source="trk",
+        family="light",
+        build=LightNet,
+        step=light_step,
+        searches=(SearchSize(255),),
+        params={"penalty_k": 0.05, "window_influence": 0.2, "lr": 0.4, "fusion": 0.5},
+        geometry={"template_size": 159, "crop": {"recentre": True}, "limits": {"min_size": 4}},
+        channels="RGB",
+        notes="The trunk is frozen ImageNet MobileNetV2, so crops become features once and training needs no more.",
+    ),
+)

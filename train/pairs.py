@@ -1,0 +1,152 @@
+"""Batches of image pairs for any network of the registry: a template crop and a search crop, cut and augmented."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import SourceError
+from .augment import SEARCH, TEMPLATE, Augment, cut
+from .tracks import Box, Frame, Image, Images, Track
+
+
+class PairBatch(NamedTuple):
+    """uint8 BGR crops `z` [N, T, T, 3] and `x` [N, S, S, 3]; in crop pixels the template's target w, h `size` [N, 2] and
+    the search's cx, cy from the middle, w, h `target` [N, 4]; whether it is there `present` [N]; a `seed` for labels.
+    """
+
+    z: Tensor
+    x: Tensor
+    size: Tensor
+    target: Tensor
+    present: Tensor
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pairs. `gap`: largest distance of two frames of a video. `negative`: share of pairs of different targets.
+
+    `weights`: of sources, 1 where not named; the tracks of one source share its weight by their number.
+    Source: STVIR/pysot (gap 100, 0.2 negative pairs).
+    """
+
+    gap: int = 100
+    negative: float = 0.2
+    weights: Mapping[str, float] | None = None
+    template: Augment = TEMPLATE
+    search: Augment = SEARCH
+
+
+class PairBatches:
+    """An endless row of batches; batch k depends on the seed and k alone, so a run can go on from any k.
+
+    The next batch is prepared in a thread while the last one is learned from.
+    """
+
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        template_size: int,
+        search_size: int,
+        batch: int,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        context: float = 0.5,
+    ):
+        self.tracks = [track for track in tracks if track.frames]
+        if not self.tracks:
+            raise SourceError("no training data: none of the folders given has a track with a usable box")
+        self.sizes = (template_size, search_size)
+        self.batch, self.seed, self.context = batch, seed, context
+        self.sampling = sampling or Sampling()
+        weights = self.sampling.weights or {}
+        weight = np.array([weights.get(track.source, 1.0) for track in self.tracks])
+        if weight.sum() <= 0:
+            raise SourceError("no training data: every source has the weight 0")
+        self._running = np.cumsum(weight / weight.sum())
+        self._images = Images()
+        self._pool = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Future[PairBatch]] | None = None
+        self.count = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        return {"count": self.count}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`."""
+        self.count = state["count"]
+
+    def next(self) -> PairBatch:
+        """Return the next batch. Raises SourceError where an image can't be read."""
+        if self._ahead is None or self._ahead[0] != self.count:
+            self._ahead = (self.count, self._pool.submit(self.make, self.count))
+        batch = self._ahead[1].result()
+        self.count += 1
+        self._ahead = (self.count, self._pool.submit(self.make, self.count))
+        return batch
+
+    def make(self, number: int) -> PairBatch:
+        """Return batch `number`."""
+        rng = np.random.default_rng([self.seed, number])
+        z, x, size, target, present = zip(*(self._pair(rng) for _ in range(self.batch)), strict=True)
+        return PairBatch(
+            torch.from_numpy(np.stack(z)),
+            torch.from_numpy(np.stack(x)),
+            torch.from_numpy(np.stack(size)),
+            torch.from_numpy(np.stack(target)),
+            torch.tensor(present),
+            int(rng.integers(1 << 31)),
+        )
+
+    def _pair(self, rng: np.random.Generator) -> tuple[Image, Image, NDArray[np.float32], NDArray[np.float32], bool]:
+        track = self._track(rng)
+        first = track.frames[int(rng.integers(len(track.frames)))]
+        present = bool(rng.random() >= self.sampling.negative) or len(self.tracks) == 1
+        second = self._second(track, first, rng) if present else self._other(track, rng)
+        # A random region of a picture is the same region in both crops.
+        state = int(rng.integers(1 << 31))
+        z_image, z_box = self._image(first, np.random.default_rng(state))
+        x_image, x_box = self._image(second, np.random.default_rng(state))
+        other, _ = self._image(self._other(track, rng), rng)
+        z, z_target = cut(z_image, z_box, self.sizes[0], self.sampling.template, rng, context=self.context)
+        x, x_target = cut(x_image, x_box, self.sizes[1], self.sampling.search, rng, other=other, context=self.context)
+        return z, x, z_target[2:], x_target, present
+
+    def _track(self, rng: np.random.Generator) -> Track:
+        at = int(np.searchsorted(self._running, rng.random(), side="right"))
+        return self.tracks[min(at, len(self.tracks) - 1)]
+
+    def _second(self, track: Track, first: Frame, rng: np.random.Generator) -> Frame:
+        near = [frame for frame in track.frames if abs(frame.number - first.number) <= self.sampling.gap]
+        return near[int(rng.integers(len(near)))]
+
+    def _other(self, track: Track, rng: np.random.Generator) -> Frame:
+        found = self._track(rng)
+        if found is track:
+            found = self.tracks[(self.tracks.index(track) + 1) % len(self.tracks)]
+        return found.frames[int(rng.integers(len(found.frames)))]
+
+    def _image(self, frame: Frame, rng: np.random.Generator) -> tuple[Image, Box]:
+        image = self._images.read(frame)
+        return image, frame.box or random_region(image, rng)
+
+
+def random_region(image: Image, rng: np.random.Generator) -> Box:
+    """Return a box that may stand for an object: a tenth to a half of the picture's shorter side, 1 to 3 at most."""
+    height, width = image.shape[:2]
+    side = min(height, width) * rng.uniform(0.1, 0.5)
+    ratio = np.exp(rng.uniform(-1, 1) * np.log(3) / 2)
+    w, h = min(side * ratio, width * 0.9), min(side / ratio, height * 0.9)
+    return float(rng.uniform(0, width - w)), float(rng.uniform(0, height - h)), float(w), float(h)
+
+
+def sampling_for(search_shift: float, **changes: Any) -> Sampling:
+    """Return a sampling whose search crops are shifted by up to `search_shift` crop pixels."""
+    return Sampling(search=replace(SEARCH, shift=search_shift), **changes)

@@ -1,0 +1,155 @@
+"""From the options of a command to a run: data, network, loss, schedule; and what the run leaves behind."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError, SourceError, UsageError
+from ..models.light import LightNet
+from ..models.network import SiameseNet
+from ..models.registry import find
+from .batches import FeatureBatches
+from .families import family_loss
+from .features import Plan, Rounds, write_round
+from .layouts import read_data
+from .light import light_loss
+from .loop import BEST, Batches, Loss, Run, Settings, Validate
+from .pairs import PairBatches, sampling_for
+from .plot import plot
+from .schedule import SCHEDULES
+from .tracks import Track
+from .trunk import load_imagenet
+
+OPTIONS = "options.json"
+WEIGHTS = "weights.safetensors"
+
+
+def write_options(out: Path, options: dict[str, Any]) -> None:
+    """Keep the options of a run. Raises UsageError where the folder holds a run already."""
+    if (out / OPTIONS).exists():
+        raise UsageError(f"{out} holds a run already: go on with --resume, or name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(options, indent=2, default=str)
+    (out / OPTIONS).write_text(text + "\n", encoding="utf-8")
+
+
+def read_options(out: Path) -> dict[str, Any]:
+    """Return the options that a run was started with."""
+    try:
+        options: dict[str, Any] = json.loads((out / OPTIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise CheckpointError(f"{out} holds no run of trk-train to go on with: start without --resume") from None
+    for name in ("val", "init", "cache"):
+        options[name] = Path(options[name]) if options[name] else None
+    return options
+
+
+class Session:
+    """One run of trk-train."""
+
+    def __init__(self, out: Path, options: dict[str, Any]):
+        self.out, self.options = out, options
+        self.row = find(options["model"], options["variant"])
+        if options["device"] == "cuda" and not torch.cuda.is_available():
+            raise UsageError("--device cuda, but PyTorch sees no CUDA device here: leave it out to train on the CPU")
+        if options["cache"] and self.row.build is not LightNet:
+            raise UsageError(f"--cache needs a model with a frozen trunk, which {self.row.name} has not: leave it out")
+
+    def prepare(self, report: Callable[[int, int], None]) -> Run:
+        """Return the run, at its first step."""
+        options = self.options
+        torch.manual_seed(options["seed"])
+        net = self._network()
+        tracks = read_data(options["data"], options["uses"])
+        schedule = SCHEDULES.get(self.row.family) or SCHEDULES["siamrpn"]
+        if options["rate"]:
+            schedule = replace(schedule, rate=options["rate"], last=schedule.last * options["rate"] / schedule.rate)
+        settings = Settings(
+            options["steps"], validate_every=options["val_every"], device=options["device"], amp=options["amp"]
+        )
+        batches, loss = self._cached(net, tracks, report) if options["cache"] else self._pairs(tracks)
+        return Run(net, batches, loss, schedule, settings, self.out)
+
+    def validate(self) -> Validate | None:
+        """Return how the run is validated, None without clips."""
+        if not self.options["val"]:
+            return None
+        from .validate import validator
+
+        return validator(self.row, self.options["val"])
+
+    def finish(self, run: Run) -> None:
+        """Write the weights, those of the best validation or else the last averaged ones, and the plot."""
+        state = run.average.state_dict()
+        if (self.out / BEST).is_file():
+            state = torch.load(self.out / BEST, weights_only=True)["net"]
+        write_weights(self.out / WEIGHTS, state)
+        plot(self.out)
+
+    def _network(self) -> SiameseNet:
+        net = self.row.build()
+        if isinstance(net, LightNet):
+            load_imagenet(net.trunk)
+        if self.options["init"]:
+            load_parts(net, self.options["init"])
+        return net
+
+    def _pairs(self, tracks: list[Track]) -> tuple[Batches, Loss]:
+        geometry, options = self.row.geometry, self.options
+        batches = PairBatches(
+            tracks,
+            geometry.get("template_size", 127),
+            self.row.searches[0].size,
+            options["batch"],
+            options["seed"],
+            sampling_for(options["shift"]),
+            geometry.get("context_amount", 0.5),
+        )
+        return batches, family_loss(self.row)
+
+    def _cached(self, net: SiameseNet, tracks: list[Track], report: Callable[[int, int], None]) -> tuple[Batches, Loss]:
+        assert isinstance(net, LightNet)
+        boxed = [track for track in tracks if all(frame.box for frame in track.frames)]
+        if not boxed:
+            raise SourceError("--cache needs tracks with boxes: pictures without any train without --cache")
+        for number in range(self.options["rounds"]):
+            path = self.options["cache"] / f"round-{number:03d}"
+            if not path.exists():
+                write_round(path, net, boxed, number + 1000 * self.options["seed"], Plan(), report)
+        rounds = Rounds(self.options["cache"])
+        return FeatureBatches(rounds, self.options["batch"], self.options["seed"]), light_loss
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor], half: bool = True) -> None:
+    """Write parameters as safetensors, float16 where `half`; counters of batch norms are left out."""
+    from safetensors.torch import save_file
+
+    kept = {
+        name: (value.half() if half and value.is_floating_point() else value).contiguous()
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    save_file(kept, str(path))
+
+
+def load_parts(net: SiameseNet, path: Path) -> None:
+    """Load the parameters of `path` (safetensors, or a checkpoint of a run) that `net` has, of the same shapes."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            state = loaded.get("net", loaded)
+    except Exception as error:  # each library raises its own
+        raise CheckpointError(f"{path} can't be read: {error}") from None
+    own = net.state_dict()
+    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise CheckpointError(f"{path} has no parameter of this model: is it of another one?")
+    net.load_state_dict(fitting, strict=False)
