@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite
+from reprlib import repr as shortened
 from typing import Any
 
 from ..errors import BoxError
@@ -20,8 +21,9 @@ def check_box(box: Sequence[Any], size_wh: tuple[int, int]) -> Box:
     """
     try:
         x, y, w, h = (float(value) for value in box)
-    except (TypeError, ValueError):
-        raise BoxError(f"a box is four numbers x,y,w,h, not {box!r}") from None
+    except (TypeError, ValueError, OverflowError):
+        shown = " ".join(shortened(box).split())
+        raise BoxError(f"a box is four numbers x,y,w,h, not {shown}") from None
     shown = ",".join(f"{value:g}" for value in (x, y, w, h))
     if not all(isfinite(value) for value in (x, y, w, h)):
         raise BoxError(f"box {shown} is not finite: four numbers x,y,w,h in pixels are needed")

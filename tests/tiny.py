@@ -60,7 +60,7 @@ TINY_LONG = replace(
     TINY,
     variant="long",
     searches=(SearchSize(255), SearchSize(383, "lost", {"window_influence": 0.01})),
-    geometry={**TINY.geometry, "hysteresis": {"low": 20.0, "high": 40.0}, "limits": {"of": "report"}},
+    geometry={**TINY.geometry, "hysteresis": {"low": 300.0, "high": 500.0}, "limits": {"of": "report"}},
     presets={"default": Preset()},
 )
 """Two search graphs that share their weights, and hysteresis, like long-term SiamRPN++."""

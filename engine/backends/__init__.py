@@ -6,6 +6,8 @@ from .base import Backend
 
 BACKENDS = ("onnxruntime",)
 DEVICES = ("cpu", "cuda")
+MAX_THREADS = 1024
+"""More than any machine has use for: a runtime starts as many as it is told to."""
 
 
 def load_backend(bundle: Bundle, name: str = "auto", device: str | None = None, threads: int | None = None) -> Backend:
@@ -17,8 +19,8 @@ def load_backend(bundle: Bundle, name: str = "auto", device: str | None = None, 
         raise BackendError(f"no backend {name!r}: choose one of {', '.join(('auto', *BACKENDS))}")
     if device not in (None, *DEVICES):
         raise BackendError(f"no device {device!r}: choose one of {', '.join(DEVICES)}")
-    if threads is not None and threads < 1:
-        raise BackendError(f"threads has to be at least 1, not {threads}")
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise BackendError(f"threads has to be at least 1 and at most {MAX_THREADS}, not {threads}")
     from .onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, device or "cpu", threads)
