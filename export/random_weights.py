@@ -15,7 +15,8 @@ def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
     activations in the range of a trained network's, so that timings meet no denormals or infinities. The same seed,
     network and crops give the same weights.
     """
-    template, search = image(crops.template, channels), image(crops.searches[0][0], channels)
+    search = image(crops.searches[0][0], channels)
+    template = [image(crops.template, channels), *([crops.size] if net.template_takes_size else [])]
     generator = torch.Generator().manual_seed(seed)
     norms = []
     for module in net.modules():
@@ -29,8 +30,7 @@ def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
             module.momentum = 1.0
     net.train()
     with torch.no_grad():
-        kernels = net.template(template, crops.size) if net.template_takes_size else net.template(template)
-        net.search(search, *kernels)
+        net.search(search, *net.template(*template))
     net.eval()
     for norm, momentum in norms:
         norm.momentum = momentum

@@ -1,0 +1,59 @@
+"""What a measurement ran on: without it a figure means nothing."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+CPU_INFO = Path("/proc/cpuinfo")
+INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp")
+PACKAGES = ("trk-engine", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch")
+
+
+def machine() -> dict[str, object]:
+    """Return the processor, its cores and instructions, the memory, and the operating system."""
+    info = _cpu_info()
+    flags = info.get("flags", info.get("Features", "")).split()
+    return {
+        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def load_average() -> list[float] | None:
+    """Return how many processes wanted a core over the last 1, 5 and 15 minutes; None where the system won't say."""
+    try:
+        return [round(value, 2) for value in os.getloadavg()]
+    except (AttributeError, OSError):
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that speed depends on."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in reversed(lines) if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}  # reversed: the first processor wins
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -1,0 +1,258 @@
+"""Speed of trackers on one clip: everything that is compared takes turns in one run, so that noise hits all alike.
+
+The frames are decoded before the first one is timed. A round is one pass through the clip from its first box; within
+it, blocks of frames go to every tracker in turn, in an order that changes (seeded). The first frame of a block is
+tracked and not counted: it pays for what the other trackers left in the caches.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from time import process_time
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engine.result import Box, Result, StageTimes
+from ..errors import CheckpointError, SourceError
+from ..video.source import open_source
+from .stages import TRACKING
+
+Image = NDArray[np.uint8]
+SETTLE = 1
+"""Frames at the beginning of a block that are tracked and not counted."""
+SAME_BOX = 0.05
+"""Pixels by which two ways to run the same network may differ in a frame."""
+LEAST_FRAMES = 3
+
+
+class Runner(Protocol):
+    """What can be measured: `Tracker`, or anything that is used like it."""
+
+    stages: StageTimes
+
+    def init(self, frame: Image, box: Box) -> None:
+        """Take `box` in `frame` as the target."""
+
+    def update(self, frame: Image) -> Result:
+        """Return where the target is in `frame`."""
+
+
+class Clip(NamedTuple):
+    """Decoded frames, and the target's box in the first."""
+
+    name: str
+    frames: list[Image]
+    box: Box
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One way to run one bundle."""
+
+    label: str
+    """The bundle's name."""
+    how: str
+    """Who runs it: a backend's name, or a style."""
+    threads: int
+    runner: Runner
+    about: dict[str, Any] = field(default_factory=dict)
+    is_close_call: Callable[[], bool] = lambda: False
+    """Whether the last choice was so narrow that rounding may decide it, where the runner can tell."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How often what is run."""
+
+    warmup: int = 10
+    """Frames that every entry tracks before anything is timed."""
+    rounds: int = 5
+    block: int = 10
+
+
+@dataclass
+class Measured:
+    """One entry and what it took."""
+
+    entry: Entry
+    rounds: list[list[tuple[float, float, float]]] = field(default_factory=list)
+    """Seconds of crop, search and host per counted frame, a list for each round."""
+    cpu: list[list[float]] = field(default_factory=list)
+    """Seconds of processor time, all threads together, of the same frames."""
+    boxes: list[Box] = field(default_factory=list)
+    """Where the target was, frame by frame, in the first round."""
+    close_call: int | None = None
+    """Number of the first frame there whose choice rounding may decide."""
+
+    def seconds(self, *stages: str) -> list[NDArray[np.float64]]:
+        """Return the seconds of `stages` together, per counted frame, an array for each round."""
+        columns = [TRACKING.index(stage) for stage in stages]
+        return [np.asarray(times).reshape(-1, len(TRACKING))[:, columns].sum(1) for times in self.rounds]
+
+    def cpu_seconds(self) -> list[NDArray[np.float64]]:
+        """Return the processor time per counted frame, an array for each round: what other work hardly disturbs."""
+        return [np.asarray(times) for times in self.cpu]
+
+    def total(self) -> NDArray[np.float64]:
+        """Return the seconds of crop, search and host together, of all counted frames."""
+        return np.concatenate(self.seconds(*TRACKING))
+
+
+class Ratio(NamedTuple):
+    """How many times slower one entry was than another, round by round: medians divided."""
+
+    rounds: list[float]
+
+    @property
+    def median(self) -> float:
+        """The ratio to quote."""
+        return float(np.median(self.rounds))
+
+
+class Agreement(NamedTuple):
+    """How far the boxes of two entries lie apart."""
+
+    frames: int
+    """Frames that were compared: all, or those before a choice that rounding may decide."""
+    largest: float
+    """Largest difference of any of x, y, w, h, in pixels."""
+    close_call: int | None
+    """Number of the first frame whose best two choices were as good as equal, None where there was none."""
+
+
+def read_clip(video: str | Path, box: Box, *, start: int = 0, frames: int = 60) -> Clip:
+    """Return the frame `start` of `video`, where the target is in `box`, and at most `frames` frames after it.
+
+    Raises SourceError where there are too few to measure anything.
+    """
+    images: list[Image] = []
+    with open_source(video) as source:
+        for frame in source:
+            if frame.index >= start:
+                images.append(frame.image)
+            if len(images) > frames:
+                break
+        name = source.name
+    if len(images) < LEAST_FRAMES:
+        raise SourceError(f"{name} has {len(images)} frames from number {start} on: {LEAST_FRAMES} are the least")
+    return Clip(name, images, box)
+
+
+def measure(
+    entries: Sequence[Entry], clip: Clip, plan: Plan, advance: Callable[[int], None] = lambda _: None
+) -> list[Measured]:
+    """Run every entry through the clip, `plan.rounds` times, and return what each took.
+
+    `advance` is called with the number of frames just tracked. Raises CheckpointError where two ways to run one bundle
+    don't find the same boxes while they warm up: their ratio would say nothing.
+    """
+    turns = Random(0)
+    with _threads_restored():
+        warm = [Measured(entry) for entry in entries]
+        for item in warm:
+            _begin(item, clip)
+            _run(item, clip.frames[1 : 1 + plan.warmup])
+            advance(len(item.boxes))
+        _require_same_boxes(warm)
+        measured = [Measured(entry) for entry in entries]
+        for _ in range(plan.rounds):
+            for item in measured:
+                _begin(item, clip)
+            for first in range(1, len(clip.frames), plan.block):
+                block = clip.frames[first : first + plan.block]
+                for item in turns.sample(measured, len(measured)):
+                    _run(item, block)
+                    advance(len(block))
+    return measured
+
+
+def frames_to_track(entries: int, clip: Clip, plan: Plan) -> int:
+    """Return how many frames `measure` will track: what its `advance` adds up to."""
+    updates = len(clip.frames) - 1
+    return entries * (min(plan.warmup, updates) + plan.rounds * updates)
+
+
+def ratio(slow: Sequence[NDArray[np.float64]], fast: Sequence[NDArray[np.float64]]) -> Ratio:
+    """Return how many times longer the frames of `slow` took than those of `fast`, an array of seconds a round each."""
+    return Ratio([float(np.median(a) / np.median(b)) for a, b in zip(slow, fast, strict=True)])
+
+
+def agreement(one: Measured, other: Measured) -> Agreement:
+    """Return how far the boxes of two entries lie apart, up to the first choice that rounding may decide."""
+    first = min((item.close_call for item in (one, other) if item.close_call is not None), default=None)
+    frames = min(len(one.boxes), len(other.boxes)) if first is None else first - 1
+    apart = np.abs(np.array(one.boxes[:frames]) - np.array(other.boxes[:frames]))
+    return Agreement(frames, float(apart.max()) if frames else 0.0, first)
+
+
+def pairs(measured: Sequence[Measured], baselines: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
+    """Yield each entry run as one of `baselines` with each that isn't, of the same bundle and number of threads."""
+    for slow in measured:
+        for fast in measured:
+            same = (slow.entry.label, slow.entry.threads) == (fast.entry.label, fast.entry.threads)
+            if same and slow.entry.how in baselines and fast.entry.how not in baselines:
+                yield slow, fast
+
+
+def _begin(item: Measured, clip: Clip) -> None:
+    _use_threads(item.entry.threads)
+    item.entry.runner.init(clip.frames[0], clip.box)
+    item.rounds.append([])
+    item.cpu.append([])
+
+
+def _run(item: Measured, block: Sequence[Image]) -> None:
+    runner = item.entry.runner
+    _use_threads(item.entry.threads)
+    first_round = len(item.rounds) == 1
+    for number, frame in enumerate(block):
+        before = process_time()
+        box = runner.update(frame).box
+        cpu = process_time() - before
+        if number >= SETTLE:
+            item.cpu[-1].append(cpu)
+            crop, network, host = runner.stages
+            item.rounds[-1].append((crop, network, host))
+        if first_round:
+            item.boxes.append(box)
+            if item.close_call is None and item.entry.is_close_call():
+                item.close_call = len(item.boxes)
+
+
+def _require_same_boxes(warm: Sequence[Measured]) -> None:
+    for one in warm:
+        for other in warm:
+            if one.entry.label != other.entry.label or one.entry.about.get("precision") == "int8":
+                continue
+            found = agreement(one, other)
+            if found.largest > SAME_BOX:
+                raise CheckpointError(
+                    f"{one.entry.label}: {one.entry.how} and {other.entry.how} find boxes {found.largest:.2g} px apart "
+                    f"within {found.frames} frames, {SAME_BOX:g} px are allowed: they don't run the same weights"
+                )
+
+
+def _use_threads(threads: int) -> None:
+    """Give OpenCV, and PyTorch where it is loaded, `threads` threads; a backend has had its own from the start."""
+    cv2.setNumThreads(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _threads_restored() -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    before = cv2.getNumThreads(), torch.get_num_threads() if torch else 1
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before[0])
+        if torch is not None:
+            torch.set_num_threads(before[1])

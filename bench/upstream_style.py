@@ -1,0 +1,78 @@
+"""A bundle's network run as its upstream repository runs it: the baseline of every speed-up that trk claims.
+
+The same weights, in PyTorch eager with nothing folded or merged; what upstream caches is cached, the rest repeated; the
+frame is padded whole and proposals are decoded in NumPy. Needs PyTorch, unlike the bundle.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..engine.bundle import Bundle
+from ..errors import CheckpointError, UsageError
+from ..export.random_weights import randomise
+from ..export.reference import reference_crops
+from ..models.network import SiameseNet
+from ..models.registry import find
+from ..models.row import Row
+from ..models.siamdw import SiamDWFC
+from ..models.siamfc import SiamFC
+from .upstream_networks import STYLES, EagerNetwork
+from .upstream_trackers import ProposalTracker, SiamDWFCTracker, SiamFCTracker, UpstreamTracker
+
+TRACKERS: dict[type[SiameseNet], type[UpstreamTracker]] = {SiamFC: SiamFCTracker, SiamDWFC: SiamDWFCTracker}
+"""Networks whose tracker is not the proposal tracker that all others share."""
+
+
+def upstream_style(
+    bundle: Bundle, net: SiameseNet, params: dict[str, float] | None = None, gradients: bool | None = None
+) -> UpstreamTracker:
+    """Return the tracker of `net`, which is the network of `bundle` (see `network_of`), as upstream runs it.
+
+    `params` are the hyper-parameters, None the bundle's. `gradients`: whether gradients are recorded while tracking,
+    None as upstream does. Raises UsageError where no upstream code runs such a network.
+    """
+    manifest = bundle.manifest
+    if type(net) not in STYLES or manifest.geometry.hysteresis is not None:
+        raise UsageError(
+            f"there is no upstream style of {manifest.model}/{manifest.variant}: leave --against out, or take a bundle "
+            "of SiamFC, SiamRPN, SiamRPN++ (short-term), DaSiamRPN, SiamDW or NanoTrack"
+        )
+    tracker = TRACKERS.get(type(net), ProposalTracker)
+    return tracker(EagerNetwork(net, gradients), manifest, dict(manifest.params if params is None else params))
+
+
+def network_of(bundle: Bundle, checkpoints: Sequence[Path] = ()) -> SiameseNet:
+    """Return the PyTorch network with the weights of `bundle`.
+
+    Random weights are made again from the manifest's seed, shipped ones are read; a checkpoint has to be among
+    `checkpoints`, where its SHA-256 finds it. Raises CheckpointError, ModelError.
+    """
+    manifest = bundle.manifest
+    row = find(manifest.model, manifest.variant)
+    net = row.build().eval()
+    if manifest.weights.origin == "random":
+        crops = reference_crops(manifest.geometry, manifest.searches, manifest.params.get("scale_step", 1.0))
+        randomise(net, manifest.weights.seed or 0, crops, row.channels)
+    else:
+        _load(net, row, bundle, checkpoints)
+    return net
+
+
+def _load(net: SiameseNet, row: Row, bundle: Bundle, paths: Sequence[Path]) -> None:
+    from ..weights.checkpoint import read_checkpoint
+    from ..weights.recognise import load_into
+    from ..weights.shipped import shipped_weights
+
+    weights = bundle.manifest.weights
+    if weights.origin == "shipped" and row.shipped is not None:
+        paths = [shipped_weights(row.shipped).path]
+    for path in paths:
+        checkpoint = read_checkpoint(path)
+        if checkpoint.sha256 == weights.sha256:
+            load_into(net, checkpoint)
+            return
+    given = f"not {', '.join(path.name for path in paths)}" if paths else "give it as --weights"
+    raise CheckpointError(
+        f"{bundle.path} was exported from {weights.file} (SHA-256 {(weights.sha256 or 'unknown')[:12]}...): these "
+        f"weights are needed to run it upstream-style, {given}"
+    )

@@ -1,0 +1,173 @@
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from trk.bench.speed import Clip, Entry, Measured, Plan, agreement, frames_to_track, measure, pairs, ratio, read_clip
+from trk.engine.result import Result, StageTimes
+from trk.errors import CheckpointError, SourceError
+
+
+class Fake:
+    """Reports stage times that tell its frame, and remembers all it was asked."""
+
+    def __init__(self, log: list[tuple[str, str, int]], name: str, step: float = 1.0) -> None:
+        self.log = log
+        self.name = name
+        self.step = step
+        self.stages = StageTimes(0.0, 0.0, 0.0)
+        self.threads: list[int] = []
+
+    def init(self, frame: np.ndarray, box: tuple[float, ...]) -> None:
+        self.log.append((self.name, "init", int(frame[0, 0, 0])))
+        self.at = 0
+
+    def update(self, frame: np.ndarray) -> Result:
+        number = int(frame[0, 0, 0])
+        self.log.append((self.name, "update", number))
+        self.threads.append(cv2.getNumThreads())
+        self.at += 1
+        self.stages = StageTimes(1e-3 * number, 2e-3 * number, 3e-3 * number)
+        return Result((self.step * self.at, 0.0, 10.0, 10.0), 1.0, False, self.at, 0.0)
+
+
+def clip_of(frames: int) -> Clip:
+    return Clip("numbers", [np.full((4, 4, 3), number, np.uint8) for number in range(frames + 1)], (0, 0, 2, 2))
+
+
+def test_every_entry_sees_the_whole_clip_in_order_in_every_round_after_its_warm_up():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry(name, "fake", 1, Fake(log, name)) for name in "ab"]
+    measure(entries, clip_of(7), Plan(warmup=2, rounds=2, block=3))
+    for name in "ab":
+        mine = [(what, number) for who, what, number in log if who == name]
+        whole = [("init", 0), *(("update", number) for number in range(1, 8))]
+        assert mine == [*whole[:3], *whole, *whole]
+
+
+def test_entries_take_turns_block_by_block():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry(name, "fake", 1, Fake(log, name)) for name in "abc"]
+    measure(entries, clip_of(12), Plan(warmup=1, rounds=1, block=4))
+    timed = [(who, number) for who, what, number in log if what == "update"][3:]
+    blocks = [timed[first : first + 12] for first in range(0, 36, 12)]
+    for position, block in enumerate(blocks):
+        assert {who for who, _ in block} == {"a", "b", "c"}
+        assert {number for _, number in block} == set(range(4 * position + 1, 4 * position + 5))
+
+
+def test_the_first_frame_of_a_block_is_not_counted():
+    log: list[tuple[str, str, int]] = []
+    (found,) = measure([Entry("a", "fake", 1, Fake(log, "a"))], clip_of(7), Plan(warmup=1, rounds=2, block=3))
+    for crop in found.seconds("crop"):
+        np.testing.assert_allclose(crop, [0.002, 0.003, 0.005, 0.006])
+    assert [times.size for times in found.cpu_seconds()] == [4, 4]
+    np.testing.assert_allclose(found.seconds("crop", "host")[0], [0.008, 0.012, 0.02, 0.024])
+    np.testing.assert_allclose(found.total(), 2 * [0.012, 0.018, 0.03, 0.036])
+
+
+def test_progress_counts_every_tracked_frame():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry(name, "fake", 1, Fake(log, name)) for name in "ab"]
+    plan, clip, advanced = Plan(warmup=20, rounds=3, block=2), clip_of(5), []
+    measure(entries, clip, plan, advanced.append)
+    assert sum(advanced) == frames_to_track(2, clip, plan) == sum(what == "update" for _, what, _ in log)
+
+
+def test_an_entry_runs_on_its_threads_and_they_are_given_back():
+    before = cv2.getNumThreads()
+    log: list[tuple[str, str, int]] = []
+    one, two = Fake(log, "one"), Fake(log, "two")
+    entries = [Entry("a", "x", 1, one), Entry("a", "y", 2, two)]
+    measure(entries, clip_of(4), Plan(warmup=1, rounds=1, block=2))
+    assert (set(one.threads), set(two.threads)) == ({1}, {2})
+    assert cv2.getNumThreads() == before
+
+
+def test_torch_runs_on_an_entrys_threads_too():
+    torch = pytest.importorskip("torch")
+
+    class Torch(Fake):
+        def update(self, frame: np.ndarray) -> Result:
+            seen.append(torch.get_num_threads())
+            return super().update(frame)
+
+    seen: list[int] = []
+    before = torch.get_num_threads()
+    measure([Entry("a", "x", 2, Torch([], "a"))], clip_of(4), Plan(warmup=1, rounds=1))
+    assert set(seen) == {2}
+    assert sys.modules["torch"].get_num_threads() == before
+
+
+def test_two_ways_that_find_other_boxes_are_refused_before_anything_is_timed():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry("net.trk", "x", 1, Fake(log, "a")), Entry("net.trk", "y", 1, Fake(log, "b", step=1.1))]
+    with pytest.raises(CheckpointError, match=r"net\.trk: x and y find boxes 0\.4 px apart within 4 frames"):
+        measure(entries, clip_of(10), Plan(warmup=4))
+    assert sum(what == "update" for _, what, _ in log) == 8
+
+
+def test_other_bundles_may_find_other_boxes():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry("a", "x", 1, Fake(log, "a")), Entry("b", "x", 1, Fake(log, "b", step=9.0))]
+    assert len(measure(entries, clip_of(5), Plan(warmup=4, rounds=1))) == 2
+
+
+def test_boxes_are_compared_up_to_a_choice_that_rounding_decides():
+    fakes = [Fake([], "a"), Fake([], "b")]
+    boxes = [[(float(i), 0.0, 5.0, 5.0) for i in range(6)] for _ in fakes]
+    boxes[1][2] = (2.25, 0.0, 5.0, 5.0)
+    boxes[1][4] = (90.0, 0.0, 5.0, 5.0)
+    one, other = (Measured(Entry("a", "x", 1, fake), boxes=found) for fake, found in zip(fakes, boxes, strict=True))
+    assert agreement(one, other) == (6, 86.0, None)
+    other.close_call = 4
+    assert agreement(one, other) == (3, 0.25, 4)
+    other.close_call = 1
+    assert agreement(one, other) == (0, 0.0, 1)
+
+
+def test_the_first_close_call_is_remembered():
+    fake = Fake([], "a")
+    entry = Entry("a", "x", 1, fake, is_close_call=lambda: fake.at in (3, 5))
+    (found,) = measure([entry], clip_of(8), Plan(warmup=1, rounds=2, block=3))
+    assert found.close_call == 3
+    assert len(found.boxes) == 8
+
+
+def test_a_ratio_divides_the_medians_of_each_round():
+    found = ratio([np.array([2.0, 4.0, 90.0]), np.array([6.0])], [np.array([1.0, 2.0, 3.0]), np.array([2.0])])
+    assert found.rounds == [2.0, 3.0]
+    assert found.median == 2.5
+
+
+def test_only_the_same_bundle_and_threads_are_paired():
+    made = [
+        Measured(Entry(label, how, threads, Fake([], "")))
+        for label in "ab"
+        for how in ("onnxruntime", "upstream-style", "upstream-no-grad")
+        for threads in (1, 2)
+    ]
+    found = [(slow.entry, fast.entry) for slow, fast in pairs(made, ["upstream-style", "upstream-no-grad"])]
+    assert len(found) == 8
+    for slow, fast in found:
+        assert (slow.label, slow.threads, fast.how) == (fast.label, fast.threads, "onnxruntime")
+
+
+def test_a_clip_begins_at_its_start_and_has_the_frames_asked_for(clip):
+    found = read_clip(clip.folder, (1, 2, 3, 4), start=3, frames=5)
+    assert len(found.frames) == 6
+    np.testing.assert_array_equal(found.frames[0], clip.frames[3])
+    assert read_clip(clip.folder, (1, 2, 3, 4), frames=500).frames[-1].shape == (240, 320, 3)
+
+
+@pytest.mark.parametrize("start", [18, 19, 400])
+def test_a_clip_too_short_to_measure_is_refused(clip, start):
+    with pytest.raises(SourceError, match=rf"frames from number {start} on: 3 are the least"):
+        read_clip(clip.folder, (1, 2, 3, 4), start=start)
+
+
+def test_a_missing_clip_is_refused(tmp_path: Path):
+    with pytest.raises(SourceError):
+        read_clip(tmp_path / "none.mp4", (1, 2, 3, 4))

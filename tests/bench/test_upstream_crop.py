@@ -1,0 +1,56 @@
+"""Two ways to cut the same crop, written apart: the engine's, which never pads, against upstream's, which pads all."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trk.bench.upstream_crop import crop_and_resize, network_input, scale_pyramid, subwindow
+from trk.engine.crop import Cropper, fill_colour
+from trk.engine.geometry import CropRule
+
+WIDTH, HEIGHT = 97, 61
+FRAME = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+MEAN = np.mean(FRAME, axis=(0, 1))
+# Halves are where roundings differ, and integer sides with centres at halves are common.
+HALVES = st.integers(-60, 260).map(lambda value: value / 2)
+CENTRES = st.tuples(HALVES, HALVES) | st.tuples(st.floats(-40, 140), st.floats(-40, 140))
+
+
+@pytest.mark.parametrize("rounding", ["half_up", "half_away", "half_even"])
+@settings(deadline=None, max_examples=60)
+@given(centre=CENTRES, side=st.integers(3, 150))
+def test_subwindow_is_the_engines_crop(rounding, centre, side):
+    rule = CropRule(origin_rounding=rounding)
+    expected = np.empty((32, 32, 3), np.uint8)
+    Cropper(rule).cut(FRAME, centre, float(side), fill_colour(tuple(MEAN), rule), expected)
+    np.testing.assert_array_equal(subwindow(FRAME, centre, 32, side, MEAN, rounding), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(centre=CENTRES, side=st.floats(3, 150))
+def test_siamfc_crop_is_the_engines_crop(centre, side):
+    rule = CropRule(centre_shift=-0.5, origin_shift=-0.5, origin_rounding="half_even", fill="round")
+    yx = np.array([centre[1], centre[0]], np.float32)
+    expected = np.empty((32, 32, 3), np.uint8)
+    engine_centre = float(yx[1]) + 0.5, float(yx[0]) + 0.5
+    Cropper(rule).cut(FRAME, engine_centre, side, fill_colour(tuple(MEAN), rule), expected)
+    np.testing.assert_array_equal(crop_and_resize(FRAME, yx, side, 32, MEAN), expected)
+
+
+@settings(deadline=None, max_examples=40)
+@given(centre=st.tuples(st.floats(0, WIDTH), st.floats(0, HEIGHT)), side=st.floats(20, 120))
+def test_siamdw_pyramid_is_the_engines_pyramid(centre, side):
+    rule = CropRule(origin_rounding="half_even", pyramid="nested")
+    sides = side * 1.05 ** np.arange(-1.0, 2.0)
+    expected = np.empty((3, 32, 32, 3), np.uint8)
+    Cropper(rule).cut_pyramid(FRAME, centre, sides.tolist(), fill_colour(tuple(MEAN), rule), expected)
+    np.testing.assert_array_equal(scale_pyramid(FRAME, centre, sides, 32, MEAN), expected)
+
+
+def test_network_input_keeps_values_and_colours_apart():
+    crop = np.arange(2 * 2 * 3, dtype=np.uint8).reshape(2, 2, 3)
+    found = network_input(crop)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[[[0, 3], [6, 9]], [[1, 4], [7, 10]], [[2, 5], [8, 11]]]])
+    np.testing.assert_array_equal(network_input(np.stack([crop, crop + 1]))[1], found[0] + 1)

@@ -1,0 +1,219 @@
+"""Upstream-style trackers against upstream's own runs, and against the bundles of the same weights."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from nano import nano_bundle
+
+from trk import Tracker
+from trk.bench.speed import read_clip
+from trk.bench.upstream_style import network_of, upstream_style
+from trk.engine.bundle import Bundle
+from trk.engine.geometry import Geometry
+from trk.errors import CheckpointError, ModelError, UsageError
+from trk.export.bundle import export_bundle
+from trk.models.network import SiameseNet
+from trk.models.registry import find
+from trk.models.row import Row
+from trk.weights.clips import sample
+
+from golden_params import params_from
+from shared import shared_module, shared_path
+
+GOLDENS = {
+    "nanotrack_v3": ("nanotrack", "v3"),
+    "siamrpn_alex_dwxcorr": ("siamrpnpp", "alexnet"),
+    "siamfc_alexnet_v1": ("siamfc", "alexnet"),
+    "siamdw_SiamFCRes22": ("siamdw_fc", "res22"),
+    "nanotrack_v1": ("nanotrack", "v1"),
+    "siamrpn_mobilev2_l234_dwxcorr": ("siamrpnpp", "mobilenetv2"),
+    "siamrpn_r50_l234_dwxcorr": ("siamrpnpp", "resnet50"),
+    "dasiamrpn_py2_SiamRPNvot": ("dasiamrpn", "vot"),
+    "siamdw_SiamRPNRes22_thinner": ("siamdw_rpn", "res22"),
+    "siamdw_SiamRPNRes22_thicker": ("siamdw_rpn", "res22_softmax"),
+}
+FAST = 4
+"""So many of them in the default suite: one of each kind of tracker."""
+FRAMES = 7
+PIXELS = 0.05
+
+
+def bundle_of(row: Row) -> Any:
+    """What a style asks of a bundle: its manifest's numbers."""
+    manifest = SimpleNamespace(
+        model=row.model,
+        variant=row.variant,
+        geometry=Geometry.model_validate(row.geometry),
+        searches=row.searches,
+        params=dict(row.params),
+    )
+    return SimpleNamespace(manifest=manifest, path=Path("bundle"))
+
+
+def golden_network(row: Row, trajectory: dict[str, Any]) -> SiameseNet:
+    net = row.build()
+    if trajectory["weights"] == "seeded":
+        shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+        weights = shared_module("goldens", "seeded.py").fill(shapes)
+    else:
+        weights = dict(np.load(shared_path("goldens", "..", trajectory["weights"])))
+    net.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights.items()})
+    return net
+
+
+@pytest.mark.parametrize(
+    "name", [name if i < FAST else pytest.param(name, marks=pytest.mark.slow) for i, name in enumerate(GOLDENS)]
+)
+def test_boxes_are_upstreams_own(name):
+    golden = shared_module("goldens", "golden.py")
+    trajectory = golden.read_json("trajectories", f"{name}.json")
+    row = find(*GOLDENS[name])
+    shift = 0.5 if row.model == "siamfc" else 0.0  # siamfc-pytorch counts from the middle of pixels
+    params = params_from(trajectory["config"], row.params)
+    tracker = upstream_style(bundle_of(row), golden_network(row, trajectory), params)
+    cx, cy = (value + shift for value in trajectory["init_center"])
+    w, h = trajectory["init_size"]
+    frames = trajectory["frames"][:FRAMES]
+    tracker.init(golden.image("clip/00000001.jpg"), (cx - w / 2, cy - h / 2, w, h))
+    for frame in frames[1:]:
+        x, y, w, h = tracker.update(golden.image(f"clip/{frame['frame']:08d}.jpg")).box
+        centre = frame.get("center") or frame["center_yx"][::-1]
+        size = frame.get("size") or frame["target_sz_hw"][::-1]
+        found = (x + w / 2 - shift, y + h / 2 - shift, w, h)
+        np.testing.assert_allclose(found, [*centre, *size], atol=PIXELS, rtol=0, err_msg=f"frame {frame['frame']}")
+    assert len(frames) >= 5
+
+
+@pytest.fixture(scope="module")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return nano_bundle(tmp_path_factory)
+
+
+def test_boxes_are_those_of_the_bundle(nano, clip):
+    assert_boxes_agree(nano, clip.frames, clip.boxes[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "variant"),
+    [("siamfc", "alexnet"), ("siamrpnpp", "alexnet"), ("siamrpnpp", "mobilenetv2"), ("siamdw_fc", "res22")],
+)
+def test_boxes_are_those_of_any_bundle(model, variant, tmp_path):
+    export_bundle(find(model, variant), tmp_path / "bundle")
+    found = read_clip(sample("cat").video, sample("cat").init_box, frames=15)
+    assert_boxes_agree(tmp_path / "bundle", found.frames, found.box)
+
+
+def assert_boxes_agree(bundle: Path, frames: list[np.ndarray], box: Sequence[float]) -> None:
+    tracker = Tracker(bundle, threads=1)
+    style = upstream_style(tracker.bundle, network_of(tracker.bundle))
+    tracker.init(frames[0], box)
+    style.init(frames[0], box)
+    compared = 0
+    for frame in frames[1:]:
+        ours, theirs = tracker.update(frame), style.update(frame)
+        if style.is_close_call():
+            break
+        np.testing.assert_allclose(theirs.box, ours.box, atol=PIXELS, rtol=0)
+        assert theirs.score == pytest.approx(ours.score, abs=1e-4, rel=1e-4)
+        compared += 1
+    assert compared >= 5
+
+
+def test_random_weights_are_made_again_from_the_seed(nano):
+    bundle = Bundle(nano)
+    again = network_of(bundle).state_dict()
+    same = network_of(bundle).state_dict()
+    assert all(torch.equal(again[key], same[key]) for key in again)
+    other = bundle.manifest.weights.model_copy(update={"seed": 99})
+    bundle.manifest = bundle.manifest.model_copy(update={"weights": other})
+    key = "backbone.features.0.0.weight"
+    assert not torch.equal(again[key], network_of(bundle).state_dict()[key])
+
+
+def test_a_bundle_of_a_checkpoint_needs_that_checkpoint(nano):
+    bundle = Bundle(nano)
+    weights = bundle.manifest.weights.model_copy(update={"origin": "checkpoint", "file": "n.pth", "sha256": "ab" * 32})
+    bundle.manifest = bundle.manifest.model_copy(update={"weights": weights})
+    with pytest.raises(CheckpointError, match=r"was exported from n\.pth \(SHA-256 abababababab.*give it as --weights"):
+        network_of(bundle)
+
+
+def test_a_network_that_no_upstream_runs_is_refused(tiny_bundle):
+    with pytest.raises(ModelError, match="tiny"):
+        network_of(Bundle(tiny_bundle))
+    for model, variant in (("sasiam", None), ("siamrpnpp", "resnet50_lt")):
+        row = find(model, variant)
+        with pytest.raises(UsageError, match=f"no upstream style of {model}"):
+            upstream_style(bundle_of(row), row.build())
+
+
+def test_a_network_with_a_stride_that_no_upstream_knows_is_refused(clip):
+    for model in ("siamdw_fc", "siamdw_rpn"):
+        row = find(model, "res43")
+        tracker = upstream_style(bundle_of(row), row.build())
+        tracker.init(clip.frames[0], clip.boxes[0])
+        with pytest.raises(UsageError, match="no upstream style of this network"):
+            tracker.update(clip.frames[1])
+
+
+# Untrained box maps overflow in exp, as they would upstream.
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+@pytest.mark.parametrize(
+    ("model", "variant", "layer", "repeated"),
+    [
+        ("nanotrack", "v3", "ban_head.corr_dw_cls.conv_kernel", True),
+        ("siamrpnpp", "alexnet", "rpn_head.cls.conv_kernel", True),
+        ("siamdw_rpn", "res22", "connect_model.template_cls", True),
+        ("dasiamrpn", "vot", "conv_cls1", False),
+    ],
+)
+def test_kernels_are_made_again_where_upstream_makes_them_again(model, variant, layer, repeated, clip):
+    row = find(model, variant)
+    net = row.build()
+    calls: Counter[str] = Counter()
+    dict(net.named_modules())[layer].register_forward_hook(lambda *_: calls.update([layer]))
+    tracker = upstream_style(bundle_of(row), net)
+    tracker.init(clip.frames[0], clip.boxes[0])
+    for frame in clip.frames[1:3]:
+        tracker.update(frame)
+    assert calls[layer] == (2 if repeated else 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "expected"),
+    [("nanotrack", None, True), ("nanotrack", False, False), ("siamfc", None, False), ("siamfc", True, True)],
+)
+def test_gradients_are_recorded_as_upstream_does_unless_asked_otherwise(model, asked, expected, clip):
+    row = find(model)
+    net = row.build()
+    recorded = []
+    net.backbone.register_forward_hook(lambda *values: recorded.append(values[-1].requires_grad))
+    tracker = upstream_style(bundle_of(row), net, gradients=asked)
+    tracker.init(clip.frames[0], clip.boxes[0])
+    tracker.update(clip.frames[1])
+    assert recorded == [expected, expected]
+
+
+def test_stages_add_up_to_the_whole(clip):
+    row = find("nanotrack", "v3")
+    tracker = upstream_style(bundle_of(row), row.build())
+    tracker.init(clip.frames[0], clip.boxes[0])
+    result = tracker.update(clip.frames[1])
+    assert all(seconds > 0 for seconds in tracker.stages)
+    assert sum(tracker.stages) == pytest.approx(result.time)
+    assert (result.frame_index, result.lost) == (1, False)
+
+
+def test_a_small_target_gets_the_larger_search_crop(clip):
+    row = find("dasiamrpn", "big")
+    tracker = upstream_style(bundle_of(row), row.build())
+    for box, side in (((10, 10, 15, 15), 287), ((10, 10, 80, 80), 271)):
+        tracker.init(clip.frames[0], box)
+        assert tracker.instance == side
