@@ -7,7 +7,7 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "__init__.py").read_text(), re.M).group(1)
-ROOMS = ["engine", "engine.backends", "export", "models", "weights", "bench", "video", "cli"]
+ROOMS = ["engine", "engine.backends", "export", "models", "weights", "bench", "video", "train", "cli"]
 
 # One CPU runtime or one GPU runtime: the two wheels install the same import package and break each other.
 ORT = "onnxruntime>=1.20"
@@ -60,6 +60,7 @@ setup(
             "trk-run = trk.cli.run:main",
             "trk-export = trk.cli.export:main",
             "trk-bench = trk.cli.bench:main",
+            "trk-train = trk.cli.train:main",
         ]
     },
 )
