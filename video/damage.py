@@ -7,6 +7,7 @@ Damage that still decodes (random bytes inside an H.264 slice) can't be told fro
 packet of zeros is passed over by its decoder without a word.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 AV_TIME_BASE = 1_000_000
 
 RESYNCING = "matroska"
-HEADER_BYTES = 4096
-"""More than any block, cluster and tag headers between two packets of Matroska."""
+HEADER_BYTES = 256
+"""More than the headers of block, group and cluster between two packets of Matroska."""
 
 LOST_STEPS = 2.5
 """A jump in time of this many frame durations, together with bytes nobody owns, is a loss."""
+
+NEXT_STEPS = 1.5
+"""The next picture is at most this many frame durations away."""
 
 LATE_END_STEPS = 2.5
 """A stream may end this many frame durations before what its header says (edit lists, rounding)."""
@@ -54,6 +58,16 @@ class Continuity:
         self.packets += 1
         self.skip(packet)
         return damage
+
+    def contiguous(self, seconds: Iterable[float | None], last: float | None) -> int:
+        """How many of these picture times follow `last` without a gap: what can be trusted behind a cut."""
+        count = 0
+        for moment in seconds:
+            gap = None if moment is None or last is None else moment - last
+            if gap is not None and gap > NEXT_STEPS * self.step_seconds:
+                break
+            count, last = count + 1, moment
+        return count
 
     def _lost_bytes(self, packet: Any) -> bool:
         known = self._accounts_bytes and self._end_byte is not None and packet.pos is not None

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import SourceError
-from .damage import Continuity, why_cut_short
+from .decode import pictures, seconds
 from .source import DEFAULT_FPS, Frame, Image, Source, first_bytes
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class VideoFile(Source):
     def _decoded(self) -> Iterator[Frame]:
         start: float | None = None
         time, size = 0.0, (0, 0)
-        for index, picture in enumerate(self._pictures()):
-            moment = self._moment(picture)
+        for index, picture in enumerate(pictures(self._path, self._container, self._stream)):
+            moment = seconds(picture, self._stream)
             if index == 0:
                 start, size = moment, (picture.width, picture.height)
             elif moment is None or start is None:
@@ -86,74 +86,10 @@ class VideoFile(Source):
                 )
             yield Frame(index, time, self._image(picture))
 
-    def _moment(self, picture: "VideoFrame") -> float | None:
-        """Seconds on the stream's clock. Not `picture.time`: PyAV forgets it for pictures flushed after an error."""
-        base = self._stream.time_base
-        return None if picture.pts is None or base is None else float(picture.pts * base)
-
     def _image(self, picture: "VideoFrame") -> Image:
         image = np.asarray(self._to_bgr.reformat(picture, format="bgr24", **ONE_THREAD).to_ndarray(), np.uint8)
         turn = TURNS.get(picture.rotation)
         return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
-
-    def _pictures(self) -> Iterator["VideoFrame"]:
-        """Decoded pictures in order; SourceError at the first one that is missing or damaged.
-
-        Damage before the first good picture is forgiven: a recording may start in the middle of a group of pictures.
-        """
-        delivered = 0
-        continuity = Continuity(self._container.format.name)
-        for packet, damage in self._packets(continuity):
-            pictures: list[VideoFrame] = []
-            if damage is None and packet is not None:
-                try:
-                    pictures = packet.decode()
-                except av.error.FFmpegError as error:
-                    damage = error.strerror or str(error)
-            if damage is not None and delivered:
-                pictures = [p for p in self._flushed() if packet is None or _before(p, packet)]
-            for picture in pictures:
-                if picture.is_corrupt:
-                    if not delivered:
-                        continue
-                    raise self._broken(delivered, "the picture is damaged")
-                delivered += 1
-                yield picture
-            if damage is not None and delivered:
-                raise self._broken(delivered, damage)
-        short = why_cut_short(self._container, self._stream, continuity) if delivered else None
-        if short is not None:
-            raise self._broken(delivered, short)
-
-    def _packets(self, continuity: Continuity) -> Iterator[tuple[Any, str | None]]:
-        """Packets of the picture stream, each with what is wrong with it or None."""
-        packets = self._container.demux()  # all streams: continuity accounts for the bytes between the pictures too
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError as error:
-                yield None, error.strerror or str(error)
-                return
-            if packet.stream.index != self._stream.index:
-                continuity.skip(packet)
-                continue
-            damage = continuity.check(packet) if packet.size else None
-            yield packet, damage
-
-    def _flushed(self) -> list["VideoFrame"]:
-        """Pictures the decoder still holds back for reordering."""
-        try:
-            return list(self._stream.codec_context.decode(None))
-        except av.error.FFmpegError:
-            return []
-
-    def _broken(self, index: int, why: str) -> SourceError:
-        return SourceError(
-            f"{self._path}: frame {index} can't be decoded ({why}): the file is damaged or cut short; "
-            f"the {index} frames before it are good"
-        )
 
 
 def _open_stream(path: Path) -> tuple["InputContainer", "VideoStream"]:
@@ -189,7 +125,3 @@ def _expected_frames(container: "InputContainer", stream: "VideoStream") -> int 
     if rate and container.duration:
         return round(container.duration / av.time_base * rate)
     return None
-
-
-def _before(picture: "VideoFrame", packet: Any) -> bool:
-    return packet.pts is None or picture.pts is None or picture.pts < packet.pts
