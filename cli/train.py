@@ -26,7 +26,7 @@ Examples:
     "--data",
     multiple=True,
     metavar="[LAYOUT:]PATH",
-    help="Training data: got10k, lasot, trackingnet, coco, vid, ytbb, csv, shards or images. May be given more than once.",
+    help="Training data: got10k, lasot, trackingnet, coco, vid, ytbb, csv, shards, images. Repeatable.",
 )
 @click.option("--use", "uses", multiple=True, help="Uses that a source of shards may state. Default: permissive, web.")
 @click.option("--val", type=click.Path(path_type=Path), help="Folder of clips with ground truth to choose by.")

@@ -45,7 +45,7 @@ class _Round:
 
 
 class FeatureBatches:
-    """An endless row of batches, each decided by the seed and its number alone: going on needs no more than the number."""
+    """An endless row of batches, each decided by the seed and its number alone: going on needs only the number."""
 
     def __init__(self, rounds: Rounds, size: int, seed: int, mixture: Mixture | None = None):
         self.rounds = rounds

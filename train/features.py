@@ -1,11 +1,10 @@
 """Trunk features of augmented crops, computed once and kept on disk: a frozen trunk then costs nothing a step.
 
 A round cuts, of every track, some template crops and some search crops, each augmented anew; any template may be
-paired with any search crop of the same track and round. Rounds are added while a training run goes on.
+paired with any search crop of the same track and round.
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,9 +55,10 @@ def write_round(
         for number in range(count):
             frame = track.frames[picked[number % len(track.frames)]]
             image = images.read(frame)
-            assert frame.box is not None
-            rows.append(("template", index, *cut(image, frame.box, TEMPLATE_PIXELS, TEMPLATE, rng, flip=flip)))
-            rows.append(("search", index, *cut(image, frame.box, SEARCH_PIXELS, SEARCH, rng, flip=flip, other=other)))
+            box = frame.box_in(image)
+            assert box is not None
+            rows.append(("template", index, *cut(image, box, TEMPLATE_PIXELS, TEMPLATE, rng, flip=flip)))
+            rows.append(("search", index, *cut(image, box, SEARCH_PIXELS, SEARCH, rng, flip=flip, other=other)))
         if len(rows) >= 64 or index == len(tracks) - 1:
             _run(net, rows, parts, templates, searches)
             rows = []
@@ -74,7 +74,7 @@ def write_round(
         np.save(temporary / f"{name}.npy", values)
     sources = [[track.source, track.kind] for track in tracks]
     (temporary / "tracks.json").write_text(json.dumps(sources), encoding="utf-8")
-    os.replace(temporary, out)
+    temporary.replace(out)
 
 
 def _someone_else(tracks: Sequence[Track], index: int, rng: np.random.Generator) -> Any:
@@ -108,21 +108,15 @@ def _run(
 
 
 class Rounds:
-    """Rounds of features in a folder, opened as memory maps; `refresh` finds those written since."""
+    """The first `count` rounds of features in a folder, opened as memory maps."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, count: int):
         self.folder = folder
         self.names: list[str] = []
         self.rounds: list[dict[str, NDArray[Any]]] = []
         self.sources: list[list[tuple[str, str]]] = []
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Open rounds that were written since."""
-        for path in sorted(self.folder.glob("round-*/tracks.json")):
+        for path in sorted(self.folder.glob("round-???/tracks.json"))[:count]:
             name = path.parent.name
-            if name in self.names or name.endswith(".part"):
-                continue
             files = path.parent.glob("*.npy")
             self.rounds.append({file.stem: np.load(file, mmap_mode="r") for file in files})
             self.sources.append([(source, kind) for source, kind in json.loads(path.read_text(encoding="utf-8"))])

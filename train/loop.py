@@ -86,7 +86,9 @@ class Run:
         self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
         _truncate(self.out / METRICS, self.step)
 
-    def train(self, validate: Validate | None = None, progress: Callable[[int, dict[str, float]], None] | None = None) -> None:
+    def train(
+        self, validate: Validate | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
+    ) -> None:
         """Run to the last step. Raises TrkError if the loss is no longer finite; the last checkpoint is kept then."""
         self.out.mkdir(parents=True, exist_ok=True)
         sums: dict[str, float] = {}
@@ -106,7 +108,11 @@ class Run:
                     if progress:
                         progress(self.step, means)
                 last = self.step == self.settings.steps
-                if validate and self.settings.validate_every and (self.step % self.settings.validate_every == 0 or last):
+                if (
+                    validate
+                    and self.settings.validate_every
+                    and (self.step % self.settings.validate_every == 0 or last)
+                ):
                     self._validate(validate)
                 if self.step % self.settings.checkpoint_every == 0 or last:
                     self.checkpoint()
@@ -140,7 +146,7 @@ class Run:
             parts = self.loss(net, self.batches.next())
         loss = parts["loss"]
         if not torch.isfinite(loss):
-            raise TrkError(f"the loss is {float(loss)} at step {self.step}: lower the rate and --resume")
+            raise TrkError(f"the loss is {float(loss.detach())} at step {self.step}: lower the rate and --resume")
         self.optimiser.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimiser)

@@ -16,8 +16,10 @@ from .tracks import Box, Frame, Image, Images, Track
 
 
 class PairBatch(NamedTuple):
-    """uint8 BGR crops `z` [N, T, T, 3] and `x` [N, S, S, 3]; in crop pixels the template's target w, h `size` [N, 2] and
-    the search's cx, cy from the middle, w, h `target` [N, 4]; whether it is there `present` [N]; a `seed` for labels.
+    """Crops of pairs and where the targets are in them, in crop pixels.
+
+    `z` [N, T, T, 3] and `x` [N, S, S, 3] uint8 BGR; `size` [N, 2]: w, h of the template's target; `target` [N, 4]: cx,
+    cy from the middle and w, h of the search's; `present` [N]: whether it is the same target; `seed`: for the labels.
     """
 
     z: Tensor
@@ -135,7 +137,7 @@ class PairBatches:
 
     def _image(self, frame: Frame, rng: np.random.Generator) -> tuple[Image, Box]:
         image = self._images.read(frame)
-        return image, frame.box or random_region(image, rng)
+        return image, frame.box_in(image) or random_region(image, rng)
 
 
 def random_region(image: Image, rng: np.random.Generator) -> Box:

@@ -45,8 +45,21 @@ SCHEDULES: dict[str, Schedule] = {
     "light": Schedule(1e-3, 1e-5, "cosine", 0.02, 1e-4, optimiser="adamw"),
     # Source: STVIR/pysot experiments (20 epochs, backbone from the tenth, at a tenth of the rate).
     "siamrpnpp": Schedule(
-        5e-3, 5e-4, "log", 0.25, 1e-3, 0.1, {"backbone.layer2": 0.5, "backbone.layer3": 0.5, "backbone.layer4": 0.5,
-        "backbone.layer0": 2.0, "backbone.layer1": 2.0, "backbone.conv1": 2.0, "backbone.bn1": 2.0}
+        5e-3,
+        5e-4,
+        "log",
+        0.25,
+        1e-3,
+        0.1,
+        {
+            "backbone.layer2": 0.5,
+            "backbone.layer3": 0.5,
+            "backbone.layer4": 0.5,
+            "backbone.layer0": 2.0,
+            "backbone.layer1": 2.0,
+            "backbone.conv1": 2.0,
+            "backbone.bn1": 2.0,
+        },
     ),
     "siamrpn": Schedule(1e-2, 5e-4, "log", 0.1, 5e-3, 1.0, {"backbone": 0.2}),
     "nanotrack": Schedule(5e-3, 5e-4, "log", 0.1, 1e-3, 0.1, {"backbone": 0.2}),

@@ -120,7 +120,7 @@ class Session:
             path = self.options["cache"] / f"round-{number:03d}"
             if not path.exists():
                 write_round(path, net, boxed, number + 1000 * self.options["seed"], Plan(), report)
-        rounds = Rounds(self.options["cache"])
+        rounds = Rounds(self.options["cache"], self.options["rounds"])
         return FeatureBatches(rounds, self.options["batch"], self.options["seed"]), light_loss
 
 

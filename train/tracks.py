@@ -26,6 +26,15 @@ class Frame:
     member: str | None = None
     number: int = 0
     """Frame number in its video."""
+    relative: bool = False
+    """Whether the box is in shares of the image's width and height."""
+
+    def box_in(self, image: Image) -> Box | None:
+        """Return the box in pixels of `image`, None where there is none."""
+        if self.box is None or not self.relative:
+            return self.box
+        (height, width), (x, y, w, h) = image.shape[:2], self.box
+        return x * width, y * height, w * width, h * height
 
 
 @dataclass(frozen=True)

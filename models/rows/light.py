@@ -1,4 +1,4 @@
-"""The light SiamRPN++ that is trained with trk itself. Hyper-parameters: chosen on validation clips (docs/training.md)."""
+"""The light SiamRPN++ that trk trains itself. Hyper-parameters: chosen on validation clips (docs/training.md)."""
 
 from ..light import LightNet, light_step
 from ..row import Row, SearchSize
