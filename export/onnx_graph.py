@@ -25,21 +25,25 @@ def to_onnx(
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module,
-            args,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            optimize=True,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                args,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=True,
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            raise ExportError(f"PyTorch can't export the network: {str(error).strip().splitlines()[0]}") from error
     assert program is not None
     model = program.model_proto
-    missing = set(inputs) - {value.name for value in model.graph.input}
-    if missing:
-        raise ExportError(f"input {sorted(missing)[0]!r} has no effect on the graph: the exporter dropped it")
+    used = {name for node in model.graph.node for name in node.input}
+    unused = set(inputs) - used
+    if unused:
+        raise ExportError(f"input {sorted(unused)[0]!r} has no effect on the graph")
     model.producer_name = "trk"
     _without_traces(model)
     check(model)
