@@ -85,13 +85,16 @@ class OnnxRuntimeBackend:
             )
         # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        if graph.external:
-            self._add_external(options, {name: bundle.read(name) for name in graph.external})
+        # ONNX Runtime reads these bytes where they lie until the session stands: they have to live that long.
+        external = {name: bundle.read(name) for name in graph.external}
+        if external:
+            self._add_external(options, external)
         model = bundle.read(graph.file)
         try:
             session = self._ort.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {_reason(error)}") from None
+        del external
         if session.get_providers()[0] != provider:
             raise BackendError(
                 f"device {self.device!r} was asked for and could not be used (is the CUDA toolkit of this "

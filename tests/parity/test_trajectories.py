@@ -76,7 +76,7 @@ SLOW: dict[str, tuple[Callable[[], Row], dict[str, Any]]] = {
     "siamdw_SiamFCIncep22": (partial(find, "siamdw_fc", "incep22"), SIAMDW_263),
     "siamdw_SiamFCNext22": (partial(find, "siamdw_fc", "next22"), SIAMDW_263),
     "siamdw_SiamFCRes22W": (partial(find, "siamdw_fc", "res22w"), {}),
-    "siamdw_SiamRPNRes22_thicker": (partial(find, "siamdw_rpn", "res22_softmax"), {}),
+    "siamdw_SiamRPNRes22_thicker": (partial(find, "siamdw_rpn", "res22_softmax"), {"preset": "vot2017"}),
     "siamdw_SiamRPNRes22_thinner": (partial(find, "siamdw_rpn", "res22"), {}),
     "sasiam": (sasiam_of_the_paper, {}),
 }
