@@ -120,8 +120,7 @@ def open_sink(path: str | Path, *, about: Mapping[str, object] | None = None) ->
     target = Path(path)
     form = BOX_FORMATS.get(target.suffix.lower())
     if form is None:
-        known = ", ".join(BOX_FORMATS)
-        raise SinkError(f"can't write boxes to {target}: {target.suffix or 'no suffix'!s} is none of {known}")
+        raise SinkError(f"can't write boxes to {target}: name a file that ends in {', '.join(BOX_FORMATS)}")
     return TextSink(target, form, about or {})
 
 

@@ -127,7 +127,8 @@ def _draw_status(canvas: Image, text: str, m: Measures) -> None:
     w, h, _ = _text_size(text, m)
     at = (m.pad, m.pad)
     panel = canvas[at[1] : at[1] + h, at[0] : at[0] + w]
-    np.copyto(panel, cv2.convertScaleAbs(panel, alpha=1 - SHADE))
+    if panel.size:
+        np.copyto(panel, cv2.convertScaleAbs(panel, alpha=1 - SHADE))
     _put_text(canvas, text, at, PAPER, m)
 
 

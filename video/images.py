@@ -3,13 +3,19 @@
 import glob
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 
 from ..errors import SourceError
 from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Source, first_bytes
+
+# OpenCV 5 moved it.
+set_log_level = cast("Callable[[int], int]", getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)
+SILENT = 0
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -93,15 +99,13 @@ def read_image(path: Path, index: int) -> Image:
     wrong = flaw(data)
     if wrong is not None:
         raise SourceError(f"{path} (frame {index}) {wrong}: copy or download it again")
-    level = cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # OpenCV would print lines of its own about what is reported here in one
+    level = set_log_level(SILENT)  # OpenCV would print lines of its own about what is told here in one
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:  # absurd sizes in the header
         image = None
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        set_log_level(level)
     if image is None:
         raise SourceError(f"{path} (frame {index}) can't be decoded: not an image, or damaged")
     return np.ascontiguousarray(image, dtype=np.uint8)

@@ -42,10 +42,7 @@ class ContactSheet:
     def __init__(self, path: str | Path, tiles: int = 12, columns: int = 4) -> None:
         target = Path(path)
         if target.suffix.lower() not in SUFFIXES:
-            known = ", ".join(SUFFIXES)
-            raise SinkError(
-                f"can't write a contact sheet to {target}: {target.suffix or 'no suffix'!s} is none of {known}"
-            )
+            raise SinkError(f"can't write a contact sheet to {target}: name a file that ends in {', '.join(SUFFIXES)}")
         self._partial = PartialFile(target)
         self._tiles = max(1, tiles)
         self._columns = max(1, columns)

@@ -53,8 +53,7 @@ class VideoWriter:
 
     def __init__(self, path: Path, size_wh: tuple[int, int], fps: float | None) -> None:
         if path.suffix.lower() not in CONTAINERS:
-            known = ", ".join(CONTAINERS)
-            raise SinkError(f"can't write video to {path}: {path.suffix or 'no suffix'!s} is none of {known}")
+            raise SinkError(f"can't write video to {path}: name a file that ends in {', '.join(CONTAINERS)}")
         self.size_wh = size_wh
         self.written = 0
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)

@@ -1,0 +1,156 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trk.errors import SinkError
+from trk.video.boxes import BOX_FORMATS, Record, open_sink
+
+RECORDS = [
+    Record(30, 1.2, (10.5, 20.25, 30.0, 40.125), 0.9876543),
+    Record(31, 1.24, (-3.0, 0.0, 30.0, 40.0), None, lost=True),
+    Record(32, 1.28, (0.0, 0.0, 1e-7, 123456.75), float("nan")),
+]
+
+
+def write_all(path: Path, **options: object) -> None:
+    with open_sink(path, **options) as sink:
+        for record in RECORDS:
+            sink.write(record)
+
+
+def test_csv_has_a_header_and_a_row_per_frame(tmp_path: Path) -> None:
+    write_all(tmp_path / "boxes.csv")
+    text = (tmp_path / "boxes.csv").read_text()
+    assert text.splitlines()[0] == "frame,time,x,y,w,h,score"
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [int(row["frame"]) for row in rows] == [30, 31, 32]
+    assert [float(row["time"]) for row in rows] == [1.2, 1.24, 1.28]
+    assert [tuple(float(row[key]) for key in "xywh") for row in rows[:2]] == [r.box for r in RECORDS[:2]]
+    assert [row["score"] for row in rows] == ["0.987654", "", ""]
+
+
+def test_json_is_one_document_with_what_is_known(tmp_path: Path) -> None:
+    write_all(tmp_path / "boxes.json", about={"video": 'a "quoted" näme.mp4', "size": [640, 480]})
+    document = json.loads((tmp_path / "boxes.json").read_text())
+    assert document["video"] == 'a "quoted" näme.mp4'
+    assert document["size"] == [640, 480]
+    assert document["frames"][0] == {
+        "frame": 30,
+        "time": 1.2,
+        "box": [10.5, 20.25, 30.0, 40.125],
+        "score": 0.987654,
+        "lost": False,
+    }
+    assert [frame["lost"] for frame in document["frames"]] == [False, True, False]
+    assert [frame["score"] for frame in document["frames"]] == [0.987654, None, None]
+
+
+def test_txt_counts_from_one_as_otb_does(tmp_path: Path) -> None:
+    write_all(tmp_path / "boxes.txt")
+    lines = (tmp_path / "boxes.txt").read_text().splitlines()
+    assert lines[0] == "11.5000,21.2500,30.0000,40.1250"
+    assert lines[1] == "-2.0000,1.0000,30.0000,40.0000"
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize("suffix", BOX_FORMATS)
+def test_an_error_or_ctrl_c_leaves_a_shorter_complete_file(tmp_path: Path, suffix: str) -> None:
+    whole, shorter = tmp_path / f"whole{suffix}", tmp_path / f"shorter{suffix}"
+    with open_sink(whole) as sink:
+        for record in RECORDS[:2]:
+            sink.write(record)
+    with pytest.raises(KeyboardInterrupt), open_sink(shorter) as sink:
+        write_until_ctrl_c(sink)
+    assert shorter.read_bytes() == whole.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, shorter.name])
+
+
+def write_until_ctrl_c(sink: object) -> None:
+    for number, record in enumerate(RECORDS):
+        if number == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        sink.write(record)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("suffix", BOX_FORMATS)
+def test_an_error_before_the_first_frame_leaves_what_was_there(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"boxes{suffix}"
+    path.write_text("of an earlier run")
+    with pytest.raises(ValueError, match="no bundle"), open_sink(path):
+        raise ValueError("no bundle")
+    assert path.read_text() == "of an earlier run"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("suffix", BOX_FORMATS)
+def test_what_a_killed_process_wrote_is_whole(tmp_path: Path, suffix: str) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from trk.video.boxes import Record, open_sink\n"
+        "sink = open_sink(sys.argv[1])\n"
+        "for number in range(5): sink.write(Record(number, number / 25, (1.0, 2.0, 3.0, 4.0), 0.5))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / f"boxes{suffix}")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    text = left.read_text()
+    rows = len(json.loads(text)["frames"]) if suffix == ".json" else text.count(",4.0000")
+    assert rows == 5
+
+
+@pytest.mark.parametrize("suffix", BOX_FORMATS)
+def test_a_full_disk_is_told_and_keeps_whole_rows(tmp_path: Path, suffix: str) -> None:
+    code = (
+        "import resource, sys\n"
+        "from trk.errors import SinkError\n"
+        "from trk.video.boxes import Record, open_sink\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "try:\n"
+        "    with open_sink(sys.argv[1]) as sink:\n"
+        "        for number in range(500): sink.write(Record(number, number / 25, (1.0, 2.0, 3.0, 4.0), 0.5))\n"
+        "except SinkError as error: print(sink.written, error)\n"
+    )
+    path = tmp_path / f"boxes{suffix}"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    written, _, error = done.stdout.partition(" ")
+    assert "can't go on writing" in error
+    text = path.read_text()
+    rows = len(json.loads(text)["frames"]) if suffix == ".json" else text.count(",4.0000")
+    assert rows == int(written) > 10
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere/boxes.csv", "no folder"),
+        ("file/boxes.csv", "no folder"),
+        ("folder.csv", "it is a folder"),
+        ("x" * 250 + ".csv", "File name too long"),
+        ("boxes.xml", "ends in .csv, .json, .txt"),
+        ("boxes", "ends in .csv, .json, .txt"),
+    ],
+    ids=["folder-missing", "under-a-file", "is-a-folder", "name-too-long", "suffix", "no-suffix"],
+)
+def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path: Path, name: str, says: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SinkError) as caught:
+        open_sink(tmp_path / name)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_about_that_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        open_sink(tmp_path / "boxes.json", about={"video": tmp_path})
+    assert list(tmp_path.iterdir()) == []

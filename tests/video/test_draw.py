@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from small_clips import picture
+
+from trk.video.draw import LOST, TRACKED, draw
+
+
+def count_of(image: np.ndarray, colour: tuple[int, int, int]) -> int:
+    return int((image == np.array(colour, np.uint8)).all(axis=2).sum())
+
+
+@pytest.mark.parametrize("size_wh", [(160, 120), (640, 480), (1280, 720), (720, 1280), (3840, 2160)])
+def test_the_box_is_drawn_where_it_is_and_the_frame_stays_as_it_was(size_wh: tuple[int, int]) -> None:
+    image = picture(3, size_wh)
+    before = image.copy()
+    w, h = size_wh
+    drawn = draw(image, (0.3 * w, 0.4 * h, 0.25 * w, 0.3 * h))
+    assert (image == before).all()
+    assert drawn.shape == image.shape
+    ys, xs = np.nonzero((drawn != image).any(axis=2))
+    rim = 4 + min(size_wh) / 100
+    assert xs.min() == pytest.approx(0.3 * w, abs=rim)
+    assert xs.max() == pytest.approx(0.55 * w, abs=rim)
+    assert ys.min() == pytest.approx(0.4 * h, abs=rim)
+    assert ys.max() == pytest.approx(0.7 * h, abs=rim)
+    inside = (slice(int(0.45 * h), int(0.65 * h)), slice(int(0.35 * w), int(0.5 * w)))
+    assert (drawn[inside] == image[inside]).all()
+
+
+def test_a_lost_target_has_another_colour_and_gaps_in_its_box() -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
+    box = (200.0, 150.0, 160.0, 120.0)
+    found, lost = draw(image, box), draw(image, box, lost=True)
+    assert count_of(found, TRACKED) > 500
+    assert count_of(found, LOST) == 0
+    assert count_of(lost, LOST) > 200
+    assert count_of(lost, TRACKED) == 0
+    assert (found[150, 210:350] == TRACKED).all()
+    edge = (lost[270, 205:355] == LOST).all(axis=1)
+    assert 0.2 < edge.mean() < 0.8
+
+
+def test_words_stand_beside_the_box_and_speed_in_the_corner() -> None:
+    image = picture(0, (640, 480))
+    plain = draw(image, (200.0, 150.0, 100.0, 100.0))
+    tagged = draw(image, (200.0, 150.0, 100.0, 100.0), label="head", score=0.91)
+    ys, xs = np.nonzero((tagged != plain).any(axis=2))
+    assert ys.max() <= 151
+    assert ys.min() > 110
+    assert xs.min() >= 195
+    status = draw(image, (200.0, 150.0, 100.0, 100.0), fps=57.2, frame_index=12)
+    ys, xs = np.nonzero((status != plain).any(axis=2))
+    assert ys.max() < 60
+    assert xs.max() < 320
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (-50.0, -50.0, 100.0, 100.0),
+        (600.0, 440.0, 100.0, 100.0),
+        (-1e9, -1e9, 2e9, 2e9),
+        (1e6, 1e6, 10.0, 10.0),
+        (10.0, 10.0, 0.0, 0.0),
+        (0.0, 0.0, 640.0, 480.0),
+        (float("nan"), 1.0, 2.0, 3.0),
+        None,
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_any_box_can_be_drawn(box: tuple[float, float, float, float] | None, lost: bool) -> None:
+    drawn = draw(picture(0, (640, 480)), box, label="target", score=0.5, fps=30.0, lost=lost, frame_index=1)
+    assert drawn.shape == (480, 640, 3)
+
+
+def test_a_tag_never_leaves_the_picture() -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
+    for box in ((630.0, 0.0, 10.0, 480.0), (0.0, 0.0, 640.0, 480.0), (600.0, 470.0, 40.0, 10.0)):
+        tag = draw(image, box, label="head", score=0.5)
+        bare = draw(image, box)
+        added = (tag != bare).any(axis=2)
+        whole = draw(image, (200.0, 200.0, 100.0, 100.0), label="head", score=0.5)
+        reference = (whole != draw(image, (200.0, 200.0, 100.0, 100.0))).any(axis=2)
+        assert np.ptp(np.nonzero(added)[1]) >= 0.8 * np.ptp(np.nonzero(reference)[1])
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (8, 8), (30, 400), (400, 30)])
+def test_tiny_pictures_can_be_drawn_into(size_wh: tuple[int, int]) -> None:
+    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    assert draw(image, (0.0, 0.0, 5.0, 5.0), label="x", score=1.0, fps=1.0, frame_index=0).shape == image.shape
+
+
+def test_a_frame_that_is_a_view_is_not_written_to() -> None:
+    image = picture(0, (640, 480))
+    view = image[:, ::-1]
+    before = image.copy()
+    drawn = draw(view, (100.0, 100.0, 50.0, 50.0), label="x")
+    assert drawn.flags.c_contiguous
+    assert (image == before).all()
