@@ -74,9 +74,8 @@ class LocalResponseNorm(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        index = torch.arange(channels)
-        band = ((index[:, None] - index).abs() <= 2) * 2e-5
-        self.register_buffer("band", band[:, :, None, None], persistent=False)
+        band = [[2e-5 * (abs(row - column) <= 2) for column in range(channels)] for row in range(channels)]
+        self.register_buffer("band", torch.tensor(band)[:, :, None, None], persistent=False)
         self.register_buffer("one", torch.ones(channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
