@@ -62,7 +62,7 @@ class _Groups:
             # Flushing ends the decoder's work: not before there is a picture, since damage is forgiven up to there.
             if damage is not None and self._last is not None:
                 group = [p for p in self._held() if _before(p, packet)]
-            if group:
+            if any(not picture.is_corrupt for picture in group):
                 self._last = seconds(group[-1], self._stream) or 0.0
             yield group, damage
         short = why_cut_short(self._container, self._stream, self._continuity)
