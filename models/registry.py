@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import dasiamrpn, light, nanotrack, pysot, sasiam, siamdw, siamfc
+from .rows import dasiamrpn, light, matching, nanotrack, pysot, sasiam, siamdw, siamfc
 
 ROWS: tuple[Row, ...] = (
     *pysot.ROWS,
@@ -15,6 +15,7 @@ ROWS: tuple[Row, ...] = (
     *sasiam.ROWS,
     *nanotrack.ROWS,
     *light.ROWS,
+    *matching.ROWS,
 )
 
 

@@ -1,0 +1,75 @@
+"""Tracking without training: cosines between ImageNet features of the first frame's target and of every place.
+
+SiamFC's idea on frozen MobileNetV2 features of stride 8 and 16. What is common to the whole neighbourhood of the target
+is taken away from every cell, so that cosines tell things apart. The template branch sees the target at three
+scales and makes a kernel of each; the search branch sees one crop a frame, and its three maps say which scale fits.
+That costs a third of three crops a frame. A Gaussian as wide as the target keeps the background out of the kernels.
+
+Source: SiamFC sec. 2-3; MobileNetV2 (features); bench/NOTES.md, "The untrained default", for every choice.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import correlation
+from .light import CHANNELS, Trunk
+from .network import SiameseNet
+
+SCALES = 3
+CELLS = (9, 5)
+"""Side of the kernels, in cells of stride 8 and 16: odd, around the cell one pixel behind the middle of a 255 crop."""
+STRIDES = (8, 16)
+MASK = 0.5
+"""Standard deviation of the Gaussian, as a share of the target's width and height."""
+
+
+class Matching(SiameseNet):
+    """The network: a frozen trunk and nothing else.
+
+    `template` takes `SCALES` crops of each target, one after the other, and the target's size in the middle one. A
+    kernel from a smaller crop, in which the target is larger, answers to a larger target.
+    """
+
+    kernel_names = ("kernel_shallow", "kernel_deep", "kernel_mean")
+    map_names = ("shallow", "deep")
+    template_takes_size = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = Trunk()
+
+    def template(self, z: Tensor, size: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Return kernels [N, 3, 32, 9, 9] and [N, 3, 96, 5, 5], and the mean feature [N, 128, 1, 1].
+
+        z: crops [N * 3, 3, 255, 255], RGB 0..255, those of a target together; size: [N, 2] w, h in pixels of the middle
+        crop. The response of a kernel is the mean cosine over its cells, weighed by the Gaussian: 1 in its own crop.
+        """
+        kernels, means = [], []
+        for layer, cells, stride in zip(self.trunk(z), CELLS, STRIDES, strict=True):
+            crops = layer.reshape(-1, SCALES, *layer.shape[1:])
+            mean = crops.mean((1, 3, 4), keepdim=True)
+            first = layer.shape[-1] // 2 - cells // 2
+            middle = crops[:, :, :, first : first + cells, first : first + cells]
+            mask = gaussian(size, cells, stride)
+            kernels.append(F.normalize(middle - mean, dim=2) * (mask / mask.sum((3, 4), keepdim=True)))
+            means.append(mean.squeeze(1))
+        return *kernels, torch.cat(means, 1)
+
+    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return the maps [N, 3, 24, 24] and [N, 3, 12, 12], cosines, of crops `x` [N, 3, 255, 255], RGB 0..255."""
+        *matched, means = kernels
+        maps = []
+        for layer, kernel, mean in zip(self.trunk(x), matched, means.split(CHANNELS, 1), strict=True):
+            maps.append(correlation.full(F.normalize(layer - mean, dim=1), kernel))
+        return tuple(maps)
+
+
+def gaussian(size: Tensor, cells: int, stride: int) -> Tensor:
+    """Return [N, 1, 1, cells, cells]: how much each cell belongs to a target of w, h `size` [N, 2], in crop pixels.
+
+    The middle cell lies on pixel 128 of a crop whose middle is 127.
+    """
+    at = (torch.arange(cells, device=size.device) - cells // 2) * float(stride) + 1.0
+    line = torch.exp(-0.5 * (at / (MASK * size.unsqueeze(2))).square())
+    return (line[:, 1].unsqueeze(2) * line[:, 0].unsqueeze(1)).reshape(-1, 1, 1, cells, cells)
