@@ -35,8 +35,10 @@ class Augment:
 
 
 TEMPLATE = Augment(shift=4, scale=0.05)
-SEARCH = Augment(shift=64, scale=0.18, aspect=0.12, blur=0.2, occlusion=0.12, distractor=0.2)
+SEARCH = Augment(shift=64, scale=0.18, blur=0.2, occlusion=0.12, distractor=0.2)
 """Source: STVIR/pysot (shift 4 and 64, scale 0.05 and 0.18, blur 0.2); spatial-aware sampling of SiamRPN++ sec. 3.2."""
+WIDE = Augment(shift=64, scale=0.4, aspect=0.3, blur=0.2, occlusion=0.12, distractor=0.2)
+"""For boxes that are told the first frame's size: under a scale of 0.18 they learn to repeat it (docs/training.md)."""
 
 
 def cut(

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..models.light import LightNet
-from .augment import SEARCH, TEMPLATE, cut
+from .augment import TEMPLATE, WIDE, cut
 from .tracks import Image, Images, Track
 
 TEMPLATE_PIXELS = 159
@@ -58,7 +58,7 @@ def write_round(
             box = frame.box_in(image)
             assert box is not None
             rows.append(("template", index, *cut(image, box, TEMPLATE_PIXELS, TEMPLATE, rng, flip=flip)))
-            rows.append(("search", index, *cut(image, box, SEARCH_PIXELS, SEARCH, rng, flip=flip, other=other)))
+            rows.append(("search", index, *cut(image, box, SEARCH_PIXELS, WIDE, rng, flip=flip, other=other)))
         if len(rows) >= 64 or index == len(tracks) - 1:
             _run(net, rows, parts, templates, searches)
             rows = []

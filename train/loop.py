@@ -64,10 +64,11 @@ class Run:
 
     def __init__(self, net: nn.Module, batches: Batches, loss: Loss, schedule: Schedule, settings: Settings, out: Path):
         self.net = net.to(settings.device)
-        self.batches, self.loss, self.schedule, self.settings, self.out = batches, loss, schedule, settings, out
+        self.batches, self.loss, self.settings, self.out = batches, loss, settings, out
+        self.schedule = schedule.resolved(net)
         self.fixed = [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
-        self.optimiser = _optimiser(net, schedule, set(self.fixed))
+        self.optimiser = _optimiser(net, self.schedule, set(self.fixed))
         self.scaler = torch.amp.GradScaler(settings.device, enabled=settings.amp and settings.device == "cuda")
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
 
@@ -196,7 +197,7 @@ def _optimiser(net: nn.Module, schedule: Schedule, fixed: set[str]) -> torch.opt
     for name, parameter in net.named_parameters():
         if name not in fixed:
             late = not schedule.learning(name.rpartition(".")[0], 0.0)
-            groups.setdefault(schedule.backbone_rate if late else 1.0, []).append(parameter)
+            groups.setdefault(schedule.late_rate if late else 1.0, []).append(parameter)
     listed = [{"params": found, "factor": factor} for factor, found in sorted(groups.items(), reverse=True)]
     if schedule.optimiser == "adamw":
         return torch.optim.AdamW(listed, schedule.rate, weight_decay=schedule.decay)

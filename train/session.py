@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from .light import light_loss
 from .loop import BEST, Batches, Loss, Run, Settings, Validate
 from .pairs import PairBatches, sampling_for
 from .plot import plot
-from .schedule import SCHEDULES
+from .schedule import schedule_for
 from .tracks import Track
 from .trunk import load_imagenet
 
@@ -65,9 +64,9 @@ class Session:
         torch.manual_seed(options["seed"])
         net = self._network()
         tracks = read_data(options["data"], options["uses"])
-        schedule = SCHEDULES.get(self.row.family) or SCHEDULES["siamrpn"]
+        schedule = schedule_for(self.row.model, self.row.variant)
         if options["rate"]:
-            schedule = replace(schedule, rate=options["rate"], last=schedule.last * options["rate"] / schedule.rate)
+            schedule = schedule.scaled(options["rate"])
         settings = Settings(
             options["steps"], validate_every=options["val_every"], device=options["device"], amp=options["amp"]
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+
 from trk.models.proposals import AnchorDecode
 from trk.train.labels import IGNORED, NEGATIVE, POSITIVE, anchor_labels, anchors, overlaps, point_truth, score_labels
 from trk.train.losses import giou

@@ -7,10 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from shared import shared_path
+
 from trk.errors import SourceError, UsageError
 from trk.train.layouts import read_data
 from trk.train.tracks import Images
+
+from shared import shared_path
 
 SIZE = (60, 80)
 
