@@ -7,7 +7,7 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "__init__.py").read_text(), re.M).group(1)
-ROOMS = ["engine", "engine.backends", "export", "models", "weights", "bench", "video", "train", "cli"]
+ROOMS = ["engine", "engine.backends", "export", "models", "models.rows", "weights", "bench", "video", "train", "cli"]
 
 # One CPU runtime or one GPU runtime: the two wheels install the same import package and break each other.
 ORT = "onnxruntime>=1.20"
@@ -52,7 +52,7 @@ setup(
         "click>=8.1",
         "rich>=13",
         "pydantic>=2.7",
-        "av>=12",
+        "av>=14",
     ],
     extras_require=EXTRAS,
     entry_points={

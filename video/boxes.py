@@ -74,9 +74,10 @@ class BoxFormat:
 
 
 def csv_row(record: Record) -> str:
-    """`frame,time,x,y,w,h,score`: frame and box 0-indexed, score empty where there is none."""
+    """`frame,time,x,y,w,h,score,lost`: frame and box 0-indexed, score empty where there is none, lost 0 or 1."""
     score = "" if _number(record.score) is None else f"{record.score:.6f}"
-    return ",".join((str(record.frame_index), f"{record.time:.6f}", *(f"{v:.4f}" for v in record.box), score)) + "\n"
+    box = (f"{value:.4f}" for value in record.box)
+    return ",".join((str(record.frame_index), f"{record.time:.6f}", *box, score, str(int(record.lost)))) + "\n"
 
 
 def json_row(record: Record) -> str:
@@ -104,7 +105,7 @@ def json_head(about: Mapping[str, object]) -> str:
 
 
 BOX_FORMATS: dict[str, BoxFormat] = {
-    ".csv": BoxFormat(lambda about: "frame,time,x,y,w,h,score\n", csv_row, "", ""),
+    ".csv": BoxFormat(lambda about: "frame,time,x,y,w,h,score,lost\n", csv_row, "", ""),
     ".json": BoxFormat(json_head, json_row, ",\n", "\n]\n}\n"),
     ".txt": BoxFormat(lambda about: "", otb_row, "", ""),
 }

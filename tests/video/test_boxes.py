@@ -27,7 +27,7 @@ def write_all(path: Path, **options: object) -> None:
 def test_csv_has_a_header_and_a_row_per_frame(tmp_path: Path) -> None:
     write_all(tmp_path / "boxes.csv")
     text = (tmp_path / "boxes.csv").read_text()
-    assert text.splitlines()[0] == "frame,time,x,y,w,h,score"
+    assert text.splitlines()[0] == "frame,time,x,y,w,h,score,lost"
     rows = list(csv.DictReader(text.splitlines()))
     assert [int(row["frame"]) for row in rows] == [30, 31, 32]
     assert [float(row["time"]) for row in rows] == [1.2, 1.24, 1.28]
