@@ -1,0 +1,42 @@
+"""Format, lint and types of the whole house: what a commit has to pass."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def clean(*words, cwd=ROOT):
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_lint():
+    pytest.importorskip("ruff", reason="ruff is not installed (trk-engine[dev])")
+    clean("ruff", "check")
+
+
+def test_format():
+    pytest.importorskip("ruff", reason="ruff is not installed (trk-engine[dev])")
+    clean("ruff", "format", "--check", "--diff")
+
+
+def test_types(request):
+    pytest.importorskip("mypy", reason="mypy is not installed (trk-engine[dev])")
+    # The repository root is the package: mypy finds it under its name through a link.
+    place = request.config.cache.mkdir("mypy")
+    link = place / "trk"
+    if not link.is_symlink():
+        link.symlink_to(ROOT)
+    modules = sorted(path.stem for path in ROOT.glob("*.py") if path.stem not in ("setup", "__init__"))
+    rooms = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+    assert {"engine", "export", "models", "video", "cli"} <= set(rooms)
+    words = ["-m", "trk"]
+    for module in modules:
+        words += ["-m", f"trk.{module}"]
+    for room in rooms:
+        words += ["-p", f"trk.{room}"]
+    clean("mypy", "--config-file", "trk/pyproject.toml", *words, cwd=place)
