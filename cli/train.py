@@ -56,12 +56,12 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         raise UsageError("no model: name one as --model (trk-export --list shows all)")
     elif not options["data"]:
         raise UsageError("no data: name a folder as --data, such as --data got10k:GOT-10k/train")
-    session = Session(out, options)
-    if not resume:
-        write_options(out, options)
+    session = Session(out, options, resume=resume)
     with _progress(quiet) as progress:
         task = progress.add_task("reading", total=None)
         training = session.prepare(lambda done, total: progress.update(task, completed=done, total=total))
+        if not resume:
+            write_options(out, options)
         if resume:
             training.resume()
         progress.update(task, description="training", completed=training.step, total=training.settings.steps)

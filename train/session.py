@@ -28,9 +28,7 @@ WEIGHTS = "weights.safetensors"
 
 
 def write_options(out: Path, options: dict[str, Any]) -> None:
-    """Keep the options of a run. Raises UsageError where the folder holds a run already."""
-    if (out / OPTIONS).exists():
-        raise UsageError(f"{out} holds a run already: go on with --resume, or name another folder")
+    """Keep the options of a run in its folder."""
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(options, indent=2, default=str)
     (out / OPTIONS).write_text(text + "\n", encoding="utf-8")
@@ -50,9 +48,11 @@ def read_options(out: Path) -> dict[str, Any]:
 class Session:
     """One run of trk-train."""
 
-    def __init__(self, out: Path, options: dict[str, Any]):
+    def __init__(self, out: Path, options: dict[str, Any], *, resume: bool = False):
         self.out, self.options = out, options
         self.row = find(options["model"], options["variant"])
+        if not resume and (out / OPTIONS).exists():
+            raise UsageError(f"{out} holds a run already: go on with --resume, or name another folder")
         if options["device"] == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda, but PyTorch sees no CUDA device here: leave it out to train on the CPU")
         if options["cache"] and self.row.build is not LightNet:

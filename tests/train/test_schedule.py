@@ -16,7 +16,7 @@ def _learning(model: str, variant: str | None, progress: float) -> set[str]:
 
 
 def test_every_row_has_a_schedule_that_fits_its_network() -> None:
-    for row in ROWS:
+    for row in (row for row in ROWS if row.model != "matching"):  # it has nothing to learn
         schedule = schedule_for(row.model, row.variant)
         with torch.device("meta"):
             names = {name for name, _ in row.build().named_modules()}
