@@ -63,7 +63,7 @@ class Entry:
     runner: Runner
     about: dict[str, Any] = field(default_factory=dict)
     is_close_call: Callable[[], bool] = lambda: False
-    """Whether the last choice was so narrow that rounding may decide it, where the runner can tell."""
+    """Whether rounding may have decided the last frame, so that equal trackers may part there. Not all can tell."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Measured:
     """Seconds of processor time, all threads together, of the same frames."""
     boxes: list[Box] = field(default_factory=list)
     """Where the target was, frame by frame, in the first round."""
-    close_call: int | None = None
-    """Number of the first frame there whose choice rounding may decide."""
+    close_calls: list[bool] = field(default_factory=list)
+    """Whether rounding may have decided each of them."""
 
     def seconds(self, *stages: str) -> list[NDArray[np.float64]]:
         """Return the seconds of `stages` together, per counted frame, an array for each round."""
@@ -119,11 +119,11 @@ class Agreement(NamedTuple):
     """How far the boxes of two entries lie apart."""
 
     frames: int
-    """Frames that were compared: all, or those before a choice that rounding may decide."""
+    """Frames that were compared: all, or those before the two parted on a rounding."""
     largest: float
-    """Largest difference of any of x, y, w, h, in pixels."""
-    close_call: int | None
-    """Number of the first frame whose best two choices were as good as equal, None where there was none."""
+    """Largest difference of any of x, y, w, h in these, in pixels."""
+    parted: int | None
+    """Number of the frame in which a rounding parted them, None where none did."""
 
 
 def read_clip(video: str | Path, box: Box, *, start: int = 0, frames: int = 60) -> Clip:
@@ -184,11 +184,17 @@ def ratio(slow: Sequence[NDArray[np.float64]], fast: Sequence[NDArray[np.float64
 
 
 def agreement(one: Measured, other: Measured) -> Agreement:
-    """Return how far the boxes of two entries lie apart, up to the first choice that rounding may decide."""
-    first = min((item.close_call for item in (one, other) if item.close_call is not None), default=None)
-    frames = min(len(one.boxes), len(other.boxes)) if first is None else first - 1
-    apart = np.abs(np.array(one.boxes[:frames]) - np.array(other.boxes[:frames]))
-    return Agreement(frames, float(apart.max()) if frames else 0.0, first)
+    """Return how far the boxes of two entries lie apart.
+
+    From the frame on in which they are too far apart for the first time, and which rounding may have decided, nothing
+    is compared: their crops differ from there on.
+    """
+    frames = min(len(one.boxes), len(other.boxes))
+    apart = np.abs(np.array(one.boxes[:frames]) - np.array(other.boxes[:frames])).reshape(-1, 4).max(axis=1)
+    far = next((number for number in range(frames) if not apart[number] <= SAME_BOX), None)
+    if far is not None and any(item.close_calls[far] for item in (one, other)):
+        return Agreement(far, float(apart[:far].max(initial=0.0)), far + 1)
+    return Agreement(frames, float(apart.max(initial=0.0)), None)
 
 
 def pairs(measured: Sequence[Measured], baselines: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
@@ -221,20 +227,20 @@ def _run(item: Measured, block: Sequence[Image]) -> None:
             item.rounds[-1].append((crop, network, host))
         if first_round:
             item.boxes.append(box)
-            if item.close_call is None and item.entry.is_close_call():
-                item.close_call = len(item.boxes)
+            item.close_calls.append(item.entry.is_close_call())
 
 
 def _require_same_boxes(warm: Sequence[Measured]) -> None:
     for one in warm:
         for other in warm:
-            if one.entry.label != other.entry.label or one.entry.about.get("precision") == "int8":
+            if one.entry.label != other.entry.label or one.entry.about.get("precision", "fp32") != "fp32":
                 continue
             found = agreement(one, other)
-            if found.largest > SAME_BOX:
+            if found.frames == 0 or not found.largest <= SAME_BOX:
+                apart = f"{found.largest:.2g} px apart within {found.frames} frames" if found.frames else "far apart"
                 raise CheckpointError(
-                    f"{one.entry.label}: {one.entry.how} and {other.entry.how} find boxes {found.largest:.2g} px apart "
-                    f"within {found.frames} frames, {SAME_BOX:g} px are allowed: they don't run the same weights"
+                    f"{one.entry.label}: {one.entry.how} and {other.entry.how} find boxes {apart}, {SAME_BOX:g} px are "
+                    "allowed: they don't run the same weights"
                 )
 
 

@@ -108,7 +108,7 @@ def _ratio(slow: Measured, fast: Measured) -> dict[str, Any]:
         "boxes": {
             "frames_compared": boxes.frames,
             "largest_difference_px": round(boxes.largest, 6),
-            "close_call_at_frame": boxes.close_call,
+            "parted_by_rounding_at_frame": boxes.parted,
         },
     }
 

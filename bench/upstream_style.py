@@ -16,6 +16,9 @@ from ..models.registry import find
 from ..models.row import Row
 from ..models.siamdw import SiamDWFC
 from ..models.siamfc import SiamFC
+from ..weights.checkpoint import read_checkpoint
+from ..weights.recognise import load_into
+from ..weights.shipped import shipped_weights
 from .upstream_networks import STYLES, EagerNetwork
 from .upstream_trackers import ProposalTracker, SiamDWFCTracker, SiamFCTracker, UpstreamTracker
 
@@ -59,10 +62,6 @@ def network_of(bundle: Bundle, checkpoints: Sequence[Path] = ()) -> SiameseNet:
 
 
 def _load(net: SiameseNet, row: Row, bundle: Bundle, paths: Sequence[Path]) -> None:
-    from ..weights.checkpoint import read_checkpoint
-    from ..weights.recognise import load_into
-    from ..weights.shipped import shipped_weights
-
     weights = bundle.manifest.weights
     if weights.origin == "shipped" and row.shipped is not None:
         paths = [shipped_weights(row.shipped).path]

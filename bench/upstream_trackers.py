@@ -26,6 +26,8 @@ from .upstream_networks import EagerNetwork
 from .upstream_proposals import Proposals, check_side
 
 CONTEXT = 0.5
+ROUNDING = 0.01
+"""Pixels within which a corner or side may be rounded the other way in another runtime, whose box differs that much."""
 UPSAMPLE = 16
 """Factor by which SiamFC's score maps are enlarged."""
 ENLARGED_NOISE = 5e-6
@@ -48,6 +50,8 @@ class UpstreamTracker(ABC):
         self.params = params
         self.stages = StageTimes(0.0, 0.0, 0.0)
         self.frame_index = 0
+        self.rounded: list[float] = []
+        """What was rounded to whole pixels for the last search crop: its corner and its side, or sides."""
         self._times = [0.0, 0.0, 0.0]
 
     def init(self, frame: Image, box: Sequence[float]) -> None:
@@ -71,8 +75,13 @@ class UpstreamTracker(ABC):
         return Result(box, score, False, self.frame_index, total)
 
     def is_close_call(self) -> bool:
-        """Return whether rounding may have decided the last choice: another runtime may decide it otherwise."""
-        return self.margin() < self.noise
+        """Return whether rounding may have decided the last frame: another runtime may decide it otherwise.
+
+        Either the best two choices were as good as equal, or a number that was rounded to whole pixels for the crop
+        lay next to a half.
+        """
+        to_half = min((abs(value % 1 - 0.5) for value in self.rounded), default=0.5)
+        return to_half < ROUNDING or self.margin() < self.noise
 
     @abstractmethod
     def margin(self) -> float:
@@ -114,7 +123,9 @@ class ProposalTracker(UpstreamTracker):
         geometry = self.manifest.geometry
         s_z = self._context_side()
         scale = geometry.exemplar_size / s_z
-        side = round_as(float(s_z * (self.instance / geometry.exemplar_size)), geometry.crop.side_rounding)
+        exact = float(s_z * (self.instance / geometry.exemplar_size))
+        side = round_as(exact, geometry.crop.side_rounding)
+        self.rounded = [exact, *(value - (side + 1) / 2 for value in self.centre.tolist())]
         self._times[0] = perf_counter()
         crop = subwindow(frame, self.centre.tolist(), self.instance, side, self.mean, geometry.crop.origin_rounding)
         cls, loc = self._search(crop)
@@ -160,8 +171,10 @@ class SiamFCTracker(UpstreamTracker):
         self.window: NDArray[np.float64] | None = None
 
     def _track(self, frame: Image) -> tuple[Box, float]:
+        sides = (self.x_side * self.factors).tolist()
+        self.rounded = [*sides, *(c - (round(s) - 1) / 2 for c in self.centre.tolist() for s in sides)]
         self._times[0] = perf_counter()
-        crops = [crop_and_resize(frame, self.centre, self.x_side * f, self.instance, self.mean) for f in self.factors]
+        crops = [crop_and_resize(frame, self.centre, side, self.instance, self.mean) for side in sides]
         # Upstream turns whole frames into RGB as it reads them and does not time it: only the crops are turned here.
         (score,) = self._search(np.stack(crops)[:, :, :, ::-1])
         maps = score.detach().squeeze(1).numpy()
@@ -213,6 +226,8 @@ class SiamDWFCTracker(UpstreamTracker):
 
     def _track(self, frame: Image) -> tuple[Box, float]:
         sides = self.x_side * self.factors
+        largest = round(float(sides[-1]))
+        self.rounded = [*sides.tolist(), *(value - (largest + 1) / 2 for value in self.centre.tolist())]
         self._times[0] = perf_counter()
         (score,) = self._search(scale_pyramid(frame, self.centre.tolist(), sides, self.instance, self.mean))
         maps = score.squeeze(1).permute(1, 2, 0).detach().numpy()

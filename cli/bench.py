@@ -119,7 +119,8 @@ def _clip(video: str | None, init: str | None, start: int | None, frames: int) -
     from ..weights.clips import sample
 
     shipped = sample()
-    return read_clip(shipped.video, shipped.init_box, start=shipped.init_frame, frames=frames)
+    clip = read_clip(shipped.video, shipped.init_box, start=shipped.init_frame, frames=frames)
+    return clip._replace(name=f"sample {shipped.name}")
 
 
 def _open(paths: Sequence[str]) -> dict[str, Bundle]:

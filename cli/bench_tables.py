@@ -34,10 +34,10 @@ def ratio_lines(report: Mapping[str, Any]) -> list[str]:
     lines = []
     for found in report["ratios"]:
         boxes = found["boxes"]
-        until = "" if boxes["close_call_at_frame"] is None else ", up to a choice that rounding decides"
+        until = "" if boxes["parted_by_rounding_at_frame"] is None else ", until a rounding parts them"
         lines += [
-            f"[bold]{escape(found['bundle'])}, {_threads(found['threads'])}: {found['fast']} is {_times(found['total'])} "
-            f"as fast as {found['slow']}[/bold]",
+            f"[bold]{escape(found['bundle'])}, {_threads(found['threads'])}: {found['fast']} is "
+            f"{_times(found['total'])} as fast as {found['slow']}[/bold]",
             f"  search {_times(found['search'])}, crop and host {_times(found['crop_and_host'])}, processor time "
             f"{_times(found['cpu'])}",
             f"  boxes within {boxes['largest_difference_px']:.2g} px over {boxes['frames_compared']} frames{until}",
@@ -51,8 +51,8 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
     lines = [
         "ms a frame: median, p95 and p99 of crop + search + host, then medians of each and of processor time. FPS is "
         "1 / median. Frames were decoded before: decoding is in no figure.",
-        f"{escape(clip['name'])}, {clip['size'][0]}x{clip['size'][1]}, {clip['frames']} frames, {plan['rounds']} rounds, "
-        f"{plan['warmup_frames']} frames of warm-up, on {machine['cpu']} with {machine['usable_cores']} cores",
+        f"{escape(clip['name'])}, {clip['size'][0]}x{clip['size'][1]}, {clip['frames']} frames, {plan['rounds']} "
+        f"rounds, {plan['warmup_frames']} frames of warm-up, on {machine['cpu']} with {machine['usable_cores']} cores",
     ]
     if clip["frames"] < frames:
         lines.append(f"the clip ends after {clip['frames']} of the {frames} frames that --frames allows")

@@ -115,25 +115,49 @@ def test_other_bundles_may_find_other_boxes():
     assert len(measure(entries, clip_of(5), Plan(warmup=4, rounds=1))) == 2
 
 
-def test_boxes_are_compared_up_to_a_choice_that_rounding_decides():
+def test_boxes_are_compared_until_a_rounding_parts_them():
     fakes = [Fake([], "a"), Fake([], "b")]
     boxes = [[(float(i), 0.0, 5.0, 5.0) for i in range(6)] for _ in fakes]
-    boxes[1][2] = (2.25, 0.0, 5.0, 5.0)
+    boxes[1][2] = (2.03125, 0.0, 5.0, 5.0)
     boxes[1][4] = (90.0, 0.0, 5.0, 5.0)
-    one, other = (Measured(Entry("a", "x", 1, fake), boxes=found) for fake, found in zip(fakes, boxes, strict=True))
+    one, other = (
+        Measured(Entry("a", "x", 1, fake), boxes=found, close_calls=6 * [False])
+        for fake, found in zip(fakes, boxes, strict=True)
+    )
     assert agreement(one, other) == (6, 86.0, None)
-    other.close_call = 4
-    assert agreement(one, other) == (3, 0.25, 4)
-    other.close_call = 1
-    assert agreement(one, other) == (0, 0.0, 1)
+    other.close_calls[2] = True  # the boxes are close enough there: no excuse for what comes
+    assert agreement(one, other) == (6, 86.0, None)
+    other.close_calls[4] = True
+    assert agreement(one, other) == (4, 0.03125, 5)
 
 
-def test_the_first_close_call_is_remembered():
+def test_boxes_that_are_not_finite_never_agree():
+    made = [
+        Measured(Entry("a", "x", 1, Fake([], "")), boxes=[(0.0, 0.0, 5.0, w)], close_calls=[False])
+        for w in (1.0, float("nan"))
+    ]
+    assert not agreement(*made).largest <= 0.05
+
+
+def test_close_calls_of_the_first_round_are_remembered():
     fake = Fake([], "a")
     entry = Entry("a", "x", 1, fake, is_close_call=lambda: fake.at in (3, 5))
     (found,) = measure([entry], clip_of(8), Plan(warmup=1, rounds=2, block=3))
-    assert found.close_call == 3
+    assert found.close_calls == [False, False, True, False, True, False, False, False]
     assert len(found.boxes) == 8
+
+
+def test_parting_on_a_rounding_is_no_error_but_comparing_nothing_is():
+    def entries(close: tuple[int, ...]) -> list[Entry]:
+        one, two = Fake([], "a", step=0.0), Fake([], "b", step=0.02)
+        return [Entry("n", "x", 1, one), Entry("n", "y", 1, two, is_close_call=lambda: two.at in close)]
+
+    assert measure(entries((3,)), clip_of(6), Plan(warmup=5, rounds=1))
+    with pytest.raises(CheckpointError):
+        measure(entries((2, 4)), clip_of(6), Plan(warmup=5, rounds=1))
+    one, two = Fake([], "a"), Fake([], "b", step=2.0)
+    with pytest.raises(CheckpointError):
+        measure([Entry("n", "x", 1, one), Entry("n", "y", 1, two, is_close_call=lambda: True)], clip_of(6), Plan())
 
 
 def test_a_ratio_divides_the_medians_of_each_round():

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -118,8 +119,8 @@ def assert_boxes_agree(bundle: Path, frames: list[np.ndarray], box: Sequence[flo
     compared = 0
     for frame in frames[1:]:
         ours, theirs = tracker.update(frame), style.update(frame)
-        if style.is_close_call():
-            break
+        if style.is_close_call() and not np.allclose(theirs.box, ours.box, atol=PIXELS, rtol=0):
+            break  # a rounding parted them
         np.testing.assert_allclose(theirs.box, ours.box, atol=PIXELS, rtol=0)
         assert theirs.score == pytest.approx(ours.score, abs=1e-4, rel=1e-4)
         compared += 1
@@ -143,6 +144,19 @@ def test_a_bundle_of_a_checkpoint_needs_that_checkpoint(nano):
     bundle.manifest = bundle.manifest.model_copy(update={"weights": weights})
     with pytest.raises(CheckpointError, match=r"was exported from n\.pth \(SHA-256 abababababab.*give it as --weights"):
         network_of(bundle)
+
+
+def test_a_checkpoint_is_found_by_its_hash_among_those_given(nano):
+    paths = [shared_path("nanotrack", f"nanotrackv{version}.npz") for version in (1, 3)]
+    bundle = Bundle(nano)
+    update = {"origin": "checkpoint", "file": paths[1].name, "sha256": sha256(paths[1].read_bytes()).hexdigest()}
+    weights = bundle.manifest.weights.model_copy(update=update)
+    bundle.manifest = bundle.manifest.model_copy(update={"weights": weights})
+    loaded, published = network_of(bundle, paths).state_dict(), dict(np.load(paths[1]))
+    key = "ban_head.cls_logits.0.weight"
+    np.testing.assert_array_equal(loaded[key].numpy(), published[key])
+    with pytest.raises(CheckpointError, match=r"not nanotrackv1\.npz"):
+        network_of(bundle, paths[:1])
 
 
 def test_a_network_that_no_upstream_runs_is_refused(tiny_bundle):

@@ -87,7 +87,8 @@ def test_bundles_of_one_name_are_told_apart_by_their_paths(clip, tiny_trk, tmp_p
 def test_the_sample_is_the_clip_where_none_is_named(tiny_trk, capsys):
     words = ["--bundle", str(tiny_trk), "--frames", "3", "--warmup", "1", "--rounds", "1", "--json", "-", "--quiet"]
     assert run(command, words) == 0
-    assert json.loads(capsys.readouterr().out)["clip"]["size"] == [1280, 720]
+    clip = json.loads(capsys.readouterr().out)["clip"]
+    assert (clip["name"], clip["size"]) == ("sample bunny", [1280, 720])
 
 
 BAD: dict[str, tuple[Callable[[Any], list[str]], str]] = {
