@@ -7,7 +7,7 @@ import click
 
 from ..errors import BackendError, UsageError
 from .command import run, traceback_option
-from .tables import console, model_table, parity_table, print_data
+from .tables import console, model_table, parity_table, print_data, say
 from .values import parse_settings
 
 EPILOG = """\b
@@ -77,14 +77,12 @@ def command(
         params=parse_settings(settings),
         maps=maps,
         seed=seed,
-        report=lambda line: console.print(f"[dim]{line}[/dim]"),
+        report=lambda line: say(line, "dim"),
     )
     console.print(parity_table(manifest))
-    console.print(
-        f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}"
-    )
+    say(f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}")
     if manifest.weights.notice or manifest.weights.licence:
-        console.print(f"licence of the weights: {manifest.weights.licence}")
+        say(f"licence of the weights: {manifest.weights.licence}")
     click.echo(str(target))
     return 0
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.stages import StageTimes
@@ -24,7 +25,7 @@ from ..video.source import IMAGE_SUFFIXES, Source, open_source
 from ..video.writer import open_video
 from ..weights.clips import sample
 from .command import EXIT_INTERRUPTED, run, traceback_option
-from .tables import console, stage_table
+from .tables import console, say, stage_table
 from .values import parse_box, parse_settings
 
 EPILOG = """\b
@@ -93,7 +94,7 @@ def command(video: str | None, init: str | None, start: int, demo: bool, **optio
     )
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":
-        console.print("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
+        say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
     return _run(video, box, start, tracker, options, about, loud)
 
 
@@ -125,7 +126,7 @@ def _run(
         source = stack.enter_context(open_source(video))
         outputs = stack.enter_context(Outputs(source, options, {**about, **_about(video, box, tracker)}))
         progress = stack.enter_context(_progress(loud))
-        task = progress.add_task(source.name, total=source.count and max(source.count - start, 0))
+        task = progress.add_task(escape(source.name), total=source.count and max(source.count - start, 0))
         try:
             for tracked in track(source, box, tracker, start=start):
                 drawn, written = outputs.add(tracked)
@@ -223,15 +224,13 @@ def _report(times: StageTimes, frames: int, seconds: float, tracker: Tracker, pa
     manifest = tracker.manifest
     console.print(stage_table(times.summary()))
     median = np.median(np.asarray(times.seconds["search"])) * 1e3 if times.seconds["search"] else 0.0
-    console.print(
+    say(
         f"{frames} frames · {times.tracking_fps():.1f} FPS tracking · {frames / seconds:.1f} FPS with reading, "
         f"drawing and writing · search {median:.1f} ms"
     )
-    console.print(
-        f"{manifest.title} ({manifest.weights.origin} weights) on {tracker.backend.name}, {tracker.backend.device}"
-    )
+    say(f"{manifest.title} ({manifest.weights.origin} weights) on {tracker.backend.name}, {tracker.backend.device}")
     for path in paths:
-        console.print(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def main() -> None:

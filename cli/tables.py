@@ -19,6 +19,11 @@ PIPED_WIDTH = 200
 """Columns of a table that goes to a pipe or a file: wide enough for a line a row."""
 
 
+def say(line: str, style: str | None = None) -> None:
+    """Print a line on stderr as it is: whole where no terminal ends it, brackets in a file's name no markup."""
+    console.print(line, style=style, markup=False, soft_wrap=True)
+
+
 def print_data(table: Table) -> None:
     """Print a table that was asked for on stdout, as wide as it has to be where no terminal limits it."""
     Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)

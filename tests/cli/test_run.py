@@ -146,6 +146,16 @@ def test_a_single_image_is_a_video_of_one_frame(trk_run, clip, tiny_trk, tmp_pat
     assert lines
 
 
+@pytest.mark.parametrize("name", ["o[/b].mp4", "o[red]x.mp4", "ö ä.mp4", "x" * 200 + ".mp4"])
+def test_names_are_told_as_they_are(trk_run, clip, tiny_trk, tmp_path, name):
+    out = tmp_path / name
+    out.parent.mkdir(exist_ok=True)
+    video = shutil.copy(clip.video, tmp_path / f"in {out.name}")
+    code, _, lines = trk_run(video, "--init", clip.init, "--bundle", tiny_trk, "--out", out)
+    assert code == 0
+    assert f"wrote {out}" in lines
+
+
 def test_results_replace_those_of_an_earlier_run(trk_run, clip, tiny_trk, tmp_path):
     boxes = tmp_path / "b.csv"
     boxes.write_text("old")
