@@ -2,6 +2,7 @@ import itertools
 from importlib.util import find_spec
 
 import numpy as np
+import onnxruntime
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -363,8 +364,6 @@ def test_backend_device_or_threads_that_are_none(tiny_bundle, options, words):
 
 
 def test_device_that_is_not_there_is_an_error_and_never_replaced(tiny_bundle):
-    import onnxruntime
-
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(BackendError, match=r"trk-engine\[gpu\]"):
@@ -406,3 +405,34 @@ def test_region_of_a_hundred_thousand_pixels_a_side(tracker):
     frame = np.random.default_rng(0).integers(0, 256, (60, 9000, 3), np.uint8)
     for result in tracked(tracker, [frame] * 2, (0, 0, 36000, 36000)):
         assert np.isfinite(result.box).all()
+
+
+def test_no_bundle_named_is_the_one_that_ships(clip):
+    tracker = Tracker(threads=1)
+    assert tracker.manifest.weights.origin == "shipped"
+    assert overlap(boxes(tracked(tracker, clip.frames, clip.boxes[0])), clip.boxes[1:]).mean() > 0.5
+
+
+def test_bytes_of_shared_weights_live_until_the_session_stands(long_bundle, monkeypatch):
+    alive, sessions = [], []
+
+    class Held(bytes):
+        def __del__(self):
+            alive.remove(len(self))
+
+    def held(bundle, name, read=Bundle.read):
+        data = read(bundle, name)
+        if name != "weights.bin":
+            return data
+        alive.append(len(data))
+        return Held(data)
+
+    def session(*args, create=onnxruntime.InferenceSession, **options):
+        sessions.append((len(alive), create(*args, **options), len(alive)))
+        return sessions[-1][1]
+
+    monkeypatch.setattr(Bundle, "read", held)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    Tracker(long_bundle, threads=1)
+    assert [(before, after) for before, _, after in sessions] == [(1, 1)] * 3
+    assert alive == []
