@@ -66,7 +66,7 @@ class Block(nn.Module):
         """Return [N, outputs, h, w]."""
         out = x if self.expand is None else F.relu6(self.expand(x))
         out = self.project(F.relu6(self.spatial(out)))
-        return x + out if self.residual else out
+        return x + out if self.residual else out  # type: ignore[no-any-return]
 
 
 class Trunk(nn.Module):
@@ -101,8 +101,10 @@ class Trunk(nn.Module):
 
     def expanded(self, shallow: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expansion layers [N, 192, ...] and [N, 576, ...] of cells that `forward` returned."""
-        expand = self.blocks[SHALLOW].expand
-        return F.relu6(expand(shallow)), F.relu6(self.last(deep))
+        block = self.blocks[SHALLOW]
+        assert isinstance(block, Block)
+        assert block.expand is not None
+        return F.relu6(block.expand(shallow)), F.relu6(self.last(deep))
 
 
 class Aligned(nn.Module):
@@ -162,21 +164,22 @@ class LightNet(SiameseNet):
         self.size = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, width))
         self.after = nn.BatchNorm2d(width)
         self.mix = _normed(nn.Conv2d(width + 2, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
-        self.quality = self._tower(1)
-        self.box = nn.Sequential(self._layer(), self._tower(4))
+        self.quality = self._tower(1, bias=-log(50))
+        self.box = nn.Sequential(self._layer(), self._tower(4, spread=0.001))
         self.up = Aligned(cubic=False)
         self.up_cosine = Aligned(cubic=True)
-        nn.init.constant_(self.quality[-1].bias, -log(50))
-        nn.init.normal_(self.box[-1][-1].weight, std=0.001)
-        nn.init.zeros_(self.box[-1][-1].bias)
 
     def _layer(self) -> nn.Sequential:
         return _normed(
             nn.Conv2d(self.width, self.width, 3, padding=1, bias=False), nn.BatchNorm2d(self.width), nn.ReLU()
         )
 
-    def _tower(self, outputs: int) -> nn.Sequential:
-        return nn.Sequential(*self._layer(), nn.Conv2d(self.width, outputs, 1))
+    def _tower(self, outputs: int, bias: float = 0.0, spread: float = 0.05) -> nn.Sequential:
+        last = nn.Conv2d(self.width, outputs, 1)
+        nn.init.normal_(last.weight, std=spread)
+        assert last.bias is not None
+        nn.init.constant_(last.bias, bias)
+        return nn.Sequential(*self._layer(), last)
 
     # -- what the trunk gives, cut to what the heads use: train/features.py keeps it instead of pictures
 
@@ -199,7 +202,7 @@ class LightNet(SiameseNet):
         kernel = self.for_kernel(torch.cat([features * (0.3 + 0.7 * inside), inside.expand(-1, 1, -1, -1)], 1))
         embedded = self.size((size / (2 * TYPICAL)).log()).unsqueeze(2).unsqueeze(3)
         matched = []
-        layers = zip(self.trunk.expanded(shallow, deep), mean.split(EXPANDED, 1), MATCHED, (8, 16), strict=True)
+        layers = zip(self.trunk.expanded(shallow, deep), torch.split(mean, EXPANDED, 1), MATCHED, (8, 16), strict=True)
         for layer, average, cells, stride in layers:
             mask = self._mask(size, cells, stride, MASK)
             unit = F.normalize(layer - average.unsqueeze(2).unsqueeze(3), dim=1)
@@ -231,7 +234,7 @@ class LightNet(SiameseNet):
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return cls, cos (the mean of both layers) [N, 1, S, S] and loc [N, 4, S, S]; 255 px give S = 21."""
         cls, cos, loc = self.heads_search(*self.trunk_search(x), *kernels[:-1])
-        scale, offset = kernels[-1].split(2, 1)
+        scale, offset = torch.split(kernels[-1], 2, 1)
         sides = loc[:, :2] + loc[:, 2:]
         grow, move = sides * (scale - 1.0) * 0.5, sides * offset
         loc = torch.cat([loc[:, :2] + grow - move, loc[:, 2:] + grow + move], 1)
@@ -245,7 +248,7 @@ class LightNet(SiameseNet):
         """Return both untrained responses [N, 2, S, S]."""
         maps = []
         for layer, average, kernel in zip(
-            self.trunk.expanded(shallow, deep), mean.split(EXPANDED, 1), matched, strict=True
+            self.trunk.expanded(shallow, deep), torch.split(mean, EXPANDED, 1), matched, strict=True
         ):
             maps.append(correlation.full(F.normalize(layer - average, dim=1), kernel))
         return torch.cat([maps[0], self.up_cosine(maps[1])], 1)
@@ -282,7 +285,7 @@ def _middle_cells(loc: Tensor) -> Tensor:
 class LightStep(ProposalStep):
     """`ProposalStep` with the untrained response mixed into the trained quality. `params` are PARAMS in order."""
 
-    param_names = PARAMS
+    param_names = PARAMS  # type: ignore[assignment]
 
     def __init__(self, side: int, stride: int = 8) -> None:
         super().__init__(PointDecode(side, stride), side)

@@ -86,7 +86,8 @@ def _pixels(crop: Image, rule: Augment, rng: np.random.Generator) -> Image:
         lift = rng.uniform(-20, 20)
         crop = np.clip(crop.astype(np.float32) * gain + lift, 0, 255).astype(np.uint8)
     if rng.random() < rule.grey:
-        crop = cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+        grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
+        crop = np.repeat(np.asarray(grey, np.uint8)[:, :, None], 3, 2)
     if rng.random() < rule.noise:
         noise = rng.standard_normal(crop.shape[:2], np.float32)[:, :, None] * rng.uniform(2, 10)
         crop = np.clip(crop + noise, 0, 255).astype(np.uint8)

@@ -46,7 +46,8 @@ def forward_gradients() -> Iterator[None]:
     depthwise, full = correlation.depthwise, correlation.full
 
     def replaced(x: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
-        return Depthwise.apply(F.pad(x, (padding,) * 4) if padding else x, kernel)
+        out: Tensor = Depthwise.apply(F.pad(x, (padding,) * 4) if padding else x, kernel)  # type: ignore[no-untyped-call]
+        return out
 
     def replaced_full(x: Tensor, kernel: Tensor) -> Tensor:
         single = kernel.shape[1] == 1 and len(x) == len(kernel) and not (x.requires_grad or kernel.requires_grad)

@@ -62,7 +62,8 @@ def anchor_labels(
 def score_labels(side: int, stride: int, target: NDArray[np.float32], radius: float = 16.0) -> NDArray[np.int64]:
     """Return 1 within `radius` crop pixels (block distance) of the target, else 0 [S, S]. Source: SiamFC sec. 2.2."""
     x, y = (axis.reshape(side, side).numpy() for axis in grid(side, stride))
-    return ((np.abs(x - target[0]) + np.abs(y - target[1])) <= radius).astype(np.int64)
+    inside = np.abs(x - target[0]) + np.abs(y - target[1]) <= radius
+    return np.asarray(inside, np.int64)
 
 
 def point_truth(side: int, stride: int, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,9 @@ BOX_WEIGHT = 2.0
 
 def light_loss(net: LightNet, batch: FeatureBatch) -> dict[str, Tensor]:
     """Return the parts of the loss, "loss" their sum, and "overlap", the mean over positive cells, to watch."""
-    kernels = net.heads_template(*batch.template, batch.size)
-    cls, _, loc = net.heads_search(*batch.search, *kernels)
+    shallow, deep, mean = batch.template
+    kernels = net.heads_template(shallow, deep, mean, batch.size)
+    cls, _, loc = net.heads_search(batch.search[0], batch.search[1], *kernels)
     return maps_loss(cls, loc, batch.target, batch.present)
 
 

@@ -149,7 +149,7 @@ class Run:
         if not torch.isfinite(loss):
             raise TrkError(f"the loss is {float(loss.detach())} at step {self.step}: lower the rate and --resume")
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.unscale_(self.optimiser)
         nn.utils.clip_grad_norm_([p for p in net.parameters() if p.grad is not None], CLIP)
         self.scaler.step(self.optimiser)

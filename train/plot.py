@@ -24,7 +24,7 @@ def plot(out: Path) -> Path | None:
         right.set_ylabel("mean overlap on validation clips")
         accuracy = [row["accuracy"] for row in validation]
         right.plot([row["step"] for row in validation], accuracy, "o-", color="tab:orange")
-    canvas.print_png(str(out / "metrics.png"))
+    canvas.print_png(str(out / "metrics.png"))  # type: ignore[no-untyped-call]
     return out / "metrics.png"
 
 
