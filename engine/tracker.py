@@ -47,7 +47,11 @@ class Tracker:
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
-        self.backend = load_backend(self.bundle, backend, device, threads)
+        try:
+            self.backend = load_backend(self.bundle, backend, device, threads)
+        finally:
+            if self.bundle is not bundle:  # a caller's own may be read from again
+                self.bundle.close()
         self.params = choose_params(self.manifest, preset, params)
         self.stages = StageTimes(0.0, 0.0, 0.0)
         """Seconds that the parts of the last `init` or `update` took."""

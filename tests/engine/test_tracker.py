@@ -1,5 +1,7 @@
 import itertools
+import shutil
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -436,3 +438,20 @@ def test_bytes_of_shared_weights_live_until_the_session_stands(long_bundle, monk
     Tracker(long_bundle, threads=1)
     assert [(before, after) for before, _, after in sessions] == [(1, 1)] * 3
     assert alive == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are listed by Linux only")
+def test_trackers_hold_no_file_open(tiny_trk, tmp_path):
+    path = shutil.copy(tiny_trk, tmp_path / "mine.trk")
+    trackers = [Tracker(path, threads=1) for _ in range(3)]
+    with pytest.raises(BackendError):
+        Tracker(path, threads=0)
+    assert len(trackers) == 3
+    assert path not in {link.resolve() for link in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_bundle_of_the_callers_own_can_be_read_from_again(tiny_trk):
+    bundle = Bundle(tiny_trk)
+    for _ in range(2):
+        Tracker(bundle, threads=1)
+    assert bundle.read("search.onnx")
