@@ -266,6 +266,15 @@ def test_npz_that_promises_more_than_it_holds_is_an_error(tmp_path: Path) -> Non
     refuses(tmp_path / "model.npz")
 
 
+def test_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", weight=np.zeros((1024, 1024), np.float32))
+    assert (tmp_path / "bomb.npz").stat().st_size < 10_000
+    monkeypatch.setattr("trk.weights.checkpoint.LARGEST", 2**20)
+    assert "unpacks to" in refuses(tmp_path / "bomb.npz")
+
+
 def test_written_safetensors_hold_the_same_tensors_and_the_metadata(tmp_path: Path) -> None:
     weight = torch.randn(4, 4)
     tensors = {"a": weight, "b": weight, "turned": weight.T}
