@@ -7,7 +7,19 @@ from setuptools import setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "__init__.py").read_text(), re.M).group(1)
-ROOMS = ["engine", "engine.backends", "export", "models", "models.rows", "weights", "bench", "video", "train", "cli"]
+ROOMS = [
+    "engine",
+    "engine.backends",
+    "export",
+    "models",
+    "models.rows",
+    "weights",
+    "bench",
+    "bench.datasets",
+    "video",
+    "train",
+    "cli",
+]
 
 # One CPU runtime or one GPU runtime: the two wheels install the same import package and break each other.
 ORT = "onnxruntime>=1.20"
@@ -19,7 +31,8 @@ EXTRAS = {
     "tensorrt": ["tensorrt>=10.0", "cuda-python>=12.6"],
     "export": TORCH,
     "train": TORCH,
-    "eval": ["matplotlib>=3.8"],
+    "eval": ["matplotlib>=3.8", "optuna>=4"],
+    "trax": ["vot-trax>=4.0"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
@@ -29,6 +42,10 @@ EXTRAS["dev"] = [
     "ruff>=0.14",
     "mypy>=1.18",
     "import-linter>=2.5",
+    *EXTRAS["eval"],
+    *EXTRAS["trax"],
+    "got10k==0.1.3",
+    "six",
     "pre-commit>=4",
 ]
 

@@ -1,0 +1,155 @@
+"""Trackers on sequences, in processes, with what is done already taken from the store."""
+
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+
+from ..errors import BackendError, TrkError
+from ..video.images import read_image
+from .datasets.sequence import Sequence
+from .ope import OnePass, Run, as_run, run
+from .peers import Spec, open_peer
+from .realtime import run_realtime
+from .results import read_results
+from .store import Store, key_of
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One tracker on one sequence."""
+
+    spec: Spec
+    sequence: Sequence
+    key: str
+    about: dict[str, Any]
+
+
+class Done(NamedTuple):
+    """What came of a job: a run, or in one line why there is none."""
+
+    job: Job
+    run: Run | None
+    cached: bool = False
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How sequences are run."""
+
+    realtime: float | None = None
+    """Frames a second at which frames arrive; None: the tracker is waited for."""
+    first_pixel: int = 0
+    """Of results that lie ready."""
+
+    def about(self) -> dict[str, Any]:
+        """Return what a run's name depends on."""
+        return {"realtime": self.realtime}
+
+
+def plan(specs: Many[Spec], sequences: Many[Sequence], protocol: Protocol) -> list[Job]:
+    """Return the jobs, sequence by sequence within each tracker."""
+    jobs = []
+    for spec in specs:
+        identity = spec.identity()
+        for sequence in sequences:
+            about = {"label": spec.label, "tracker": identity, "protocol": protocol.about()}
+            jobs.append(Job(spec, sequence, key_of(identity, sequence, protocol.about()), about))
+    return jobs
+
+
+def evaluate(jobs: Many[Job], store: Store, protocol: Protocol, workers: int = 1) -> Iterator[Done]:
+    """Yield every job as it gets done, in any order; runs are in the store before they are yielded.
+
+    A job that fails is told and the others go on. `workers`: processes; 1 works in this one.
+    """
+    waiting = []
+    for job in jobs:
+        found = None if job.spec.is_ready else store.load(job.key, job.sequence)
+        if found is not None:
+            yield Done(job, found, cached=True)
+        else:
+            waiting.append(job)
+    work = _in_processes if workers > 1 and len(waiting) > 1 else _here
+    for done in work(waiting, protocol, workers):
+        if done.run is not None and not done.job.spec.is_ready:
+            store.save(done.job.key, done.run, done.job.about)
+        yield done
+
+
+def _here(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator[Done]:
+    del workers
+    for job in jobs:
+        try:
+            yield Done(job, work(job.spec, job.sequence, protocol))
+        except TrkError as error:
+            yield Done(job, None, error=str(error))
+
+
+def _in_processes(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator[Done]:
+    """A process that dies takes the jobs with it that were handed out; each of them is then tried alone, once."""
+    left = list(jobs)
+    suspects: list[Job] = []
+    while left:
+        handed: dict[Future[Run], Job] = {}
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            while left or handed:
+                while left and len(handed) < workers:
+                    job = left.pop(0)
+                    handed[pool.submit(work, job.spec, job.sequence, protocol)] = job
+                for future in wait(handed, return_when=FIRST_COMPLETED).done:
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        suspects += handed.values()
+                        handed = {}
+                        break
+                    yield _done(handed.pop(future), future.result)
+                else:
+                    continue
+                break
+    for job in suspects:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            yield _done(job, pool.submit(work, job.spec, job.sequence, protocol).result)
+
+
+def _done(job: Job, result: Callable[[], Run]) -> Done:
+    try:
+        return Done(job, result())
+    except BrokenProcessPool:
+        error: TrkError = BackendError(f"{job.spec.label} crashed on {job.sequence.name} and took its process with it")
+        return Done(job, None, error=str(error))
+    except TrkError as known:
+        return Done(job, None, error=str(known))
+
+
+@cache
+def _opened(key: str) -> OnePass:
+    return open_peer(_specs[key])
+
+
+_specs: dict[str, Spec] = {}
+
+
+def work(spec: Spec, sequence: Sequence, protocol: Protocol) -> Run:
+    """Run one job in this process; the tracker stays open for the next one."""
+    if spec.is_ready:
+        boxes = read_results(Path(spec.target), sequence, protocol.first_pixel)
+        height, width = read_image(sequence.images[0], 0).shape[:2]
+        frames = len(boxes)
+        return as_run(sequence, boxes.tolist(), [0.0] * frames, [0.0] * frames, (width, height))
+    threads = spec.options.get("threads")
+    if threads:
+        cv2.setNumThreads(threads)
+    key = repr(spec)
+    _specs[key] = spec
+    tracker = _opened(key)
+    if protocol.realtime:
+        return run_realtime(tracker, sequence, protocol.realtime)
+    return run(tracker, sequence)
