@@ -1,0 +1,68 @@
+"""INT8 bundles: constant convolutions only, and the boxes stay where they were."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from train_data import moving_squares
+
+from trk.bench.ope import overlap
+from trk.engine.bundle import Bundle
+from trk.engine.manifest import Weights
+from trk.engine.tracker import Tracker
+from trk.export.bundle import export_bundle
+from trk.models.registry import find
+from trk.train.quantise import constant_convolutions, quantise
+from trk.train.tracks import Images
+
+
+def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(tmp_path: Path) -> None:
+    row = find("siamrpnpp", "light")
+    torch.manual_seed(0)
+    weights = Weights(origin="random", seed=0, licence="none")
+    export_bundle(row, tmp_path / "fp32", row.build().eval(), weights)
+    tracks = moving_squares(tmp_path / "data", tracks=2)
+    manifest = quantise(tmp_path / "fp32", tmp_path / "int8", tracks)
+    assert manifest.precision == "int8"
+    opened = Bundle(tmp_path / "int8")
+    model = onnx.load_from_string(opened.read("search.onnx"))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    made = {output: node for node in model.graph.node for output in node.output}
+    kernels = [node for node in model.graph.node if node.op_type == "Conv" and _source(made, node.input[1], constants)]
+    assert kernels  # the correlations, with kernels that come from outside
+    assert not any(_through(made, node.input[1], "DequantizeLinear") for node in kernels)
+    assert sum(node.op_type == "DequantizeLinear" for node in model.graph.node) > 20
+
+    found = []
+    for name in ("fp32", "int8"):
+        tracker = Tracker(tmp_path / name, threads=1)
+        images = [Images().read(frame) for frame in tracks[0].frames]
+        tracker.init(images[0], tracks[0].frames[0].box or ())
+        found.append([tracker.update(image).box for image in images[1:]])
+    assert overlap(np.array(found[0]), np.array(found[1])).min() > 0.5
+
+
+def _source(made: dict[str, onnx.NodeProto], value: str, constants: set[str]) -> bool:
+    """Whether `value` depends on an input of the graph."""
+    if value in constants:
+        return False
+    return value not in made or any(_source(made, name, constants) for name in made[value].input)
+
+
+def _through(made: dict[str, onnx.NodeProto], value: str, op_type: str) -> bool:
+    """Whether `value` was made by way of such a node."""
+    node = made.get(value)
+    return node is not None and (node.op_type == op_type or any(_through(made, name, op_type) for name in node.input))
+
+
+def test_activations_after_a_constant_convolution_go_with_it() -> None:
+    helper = onnx.helper
+    weight = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], "constant"),
+        helper.make_node("Relu", ["a"], ["b"], "relu"),
+        helper.make_node("Conv", ["b", "kernel"], ["c"], "correlation"),
+    ]
+    graph = helper.make_graph(nodes, "g", [], [], [weight])
+    assert constant_convolutions(helper.make_model(graph)) == ["constant", "relu"]
