@@ -11,6 +11,7 @@ from ..errors import CheckpointError, SourceError, UsageError
 from ..models.light import LightNet
 from ..models.network import SiameseNet
 from ..models.registry import find
+from ..weights.shipped import shipped_weights
 from .batches import FeatureBatches
 from .families import family_loss
 from .features import Plan, Rounds, write_round
@@ -21,10 +22,11 @@ from .pairs import PairBatches, sampling_for
 from .plot import plot
 from .schedule import schedule_for
 from .tracks import Track
-from .trunk import load_imagenet
 
 OPTIONS = "options.json"
 WEIGHTS = "weights.safetensors"
+TRUNK = "mobilenetv2_imagenet.safetensors"
+"""ImageNet weights of the light model's trunk, which ship with trk."""
 
 
 def write_options(out: Path, options: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ class Session:
     def _network(self) -> SiameseNet:
         net = self.row.build()
         if isinstance(net, LightNet):
-            load_imagenet(net.trunk)
+            load_parts(net, shipped_weights(TRUNK).path)
         if self.options["init"]:
             load_parts(net, self.options["init"])
         return net
@@ -124,11 +126,11 @@ class Session:
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor], half: bool = True) -> None:
-    """Write parameters as safetensors, float16 where `half`; counters of batch norms are left out."""
+    """Write parameters as safetensors, kernels as float16 where `half`; counters of batch norms are left out."""
     from safetensors.torch import save_file
 
     kept = {
-        name: (value.half() if half and value.is_floating_point() else value).contiguous()
+        name: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
         for name, value in state.items()
         if not name.endswith("num_batches_tracked")
     }
