@@ -1,15 +1,22 @@
-"""`track`: a video goes in, the target's box in every frame comes out."""
+"""`track`: a video goes in, the target's box in every frame comes out; `follow` does it for several targets."""
 
-from collections.abc import Iterator, Sequence
+import copy
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
 from .engine.boxes import check_box
-from .engine.result import Result, StageTimes
+from .engine.result import Box, Result, StageTimes
 from .engine.tracker import Tracker
-from .errors import SourceError
-from .video.source import Frame, Source, open_source
+from .errors import BoxError, SourceError
+from .video.boxes import Record
+from .video.seeds import Seed, as_xywh
+from .video.source import Frame, Image, Position, Source
+from .video.span import open_span
+
+log = logging.getLogger("trk.track")
 
 
 class Tracked(NamedTuple):
@@ -22,37 +29,152 @@ class Tracked(NamedTuple):
     stages: StageTimes
 
 
+class Followed(NamedTuple):
+    """One frame with what was found of each target."""
+
+    frame: Frame
+    results: dict[int, Result]
+    """By the target's number."""
+    decode: float
+    """Seconds that reading the frame took."""
+    stages: StageTimes
+    """Of all targets together."""
+
+    def records(self) -> list[Record]:
+        """One record for a sink per target."""
+        index, time = self.frame.index, self.frame.time
+        return [Record(index, time, r.box, r.score, r.lost, target) for target, r in self.results.items()]
+
+
+class Targets:
+    """Several targets, each followed by a tracker of its own over one loaded bundle; for one thread."""
+
+    def __init__(self, tracker: Tracker):
+        self._tracker = tracker
+        self._trackers: dict[int, Tracker] = {}
+        self._last = 0
+        self.stages = StageTimes(0.0, 0.0, 0.0)
+        """Seconds that the parts of the last `update` took, and of what was added since, all targets together."""
+
+    @property
+    def ids(self) -> list[int]:
+        """The numbers of the targets."""
+        return list(self._trackers)
+
+    def add(self, frame: Image, box: Sequence[float], target: int | None = None) -> int:
+        """Follow what `box` holds in `frame`; return its number. A `target` that is there begins anew.
+
+        Raises FrameError, BoxError; then nothing has changed.
+        """
+        # A copy shares the loaded network and its buffers, which every call fills anew; the state is its own.
+        tracker = copy.copy(self._tracker)
+        tracker.init(frame, box)
+        if target is None:
+            target = self._last + 1
+        self._last = max(self._last, target)
+        self._trackers[target] = tracker
+        self.stages = _sum(self.stages, tracker.stages)
+        return target
+
+    def remove(self, target: int) -> None:
+        """Stop following `target`; one that is not there is fine."""
+        self._trackers.pop(target, None)
+
+    def update(self, frame: Image, skip: Sequence[int] = ()) -> dict[int, Result]:
+        """Where each target is in `frame`; those in `skip` are left as they are. Raises FrameError."""
+        self.stages = StageTimes(0.0, 0.0, 0.0)
+        results = {}
+        for target, tracker in self._trackers.items():
+            if target not in skip:
+                results[target] = tracker.update(frame)
+                self.stages = _sum(self.stages, tracker.stages)
+        return results
+
+
 def track(
-    source: Source | Path | str, box: Sequence[float], tracker: Tracker | None = None, *, start: int = 0
+    source: Source | Path | str,
+    box: Sequence[float],
+    tracker: Tracker | None = None,
+    *,
+    start: Position = 0,
+    end: Position | None = None,
+    reverse: bool = False,
 ) -> Iterator[Tracked]:
-    """Yield every frame from number `start` on with the target's box; `box` is where the target is in that first one.
+    """Yield every frame from `start` to `end` with the target's box; `box` is where the target is in the first one.
 
-    `source`: a video file, a folder or a glob of images, or an open `Source`. `tracker`: None is `Tracker()`. The first
-    result is `box` itself, with score 1. Raises SourceError, BoxError.
+    `source`: whatever `trk-run` takes as VIDEO, or an open `Source`. `tracker`: None is `Tracker()`. `start`, `end`: an
+    int is the number of a frame, a float seconds; both are included. `reverse`: from the end to the start; `box` is
+    then of the last frame. The first result is `box` itself, with score 1. Raises SourceError, BoxError.
     """
-    opened = source if isinstance(source, Source) else open_source(source)
-    with opened:
-        yield from _track(opened, box, tracker or Tracker(), start)
+    with open_span(source, start, end, reverse=reverse) as frames:
+        targets = Targets(tracker or Tracker())
+
+        def begin(frame: Frame) -> dict[int, Box]:
+            return {} if targets.ids else {1: check_box(box, _size_wh(frame))}
+
+        for one in _follow(frames, begin, targets):
+            yield Tracked(one.frame, one.results[1], one.decode, one.stages)
 
 
-def _track(source: Source, box: Sequence[float], tracker: Tracker, start: int) -> Iterator[Tracked]:
-    frames = iter(source)
-    begun = False
+def follow(
+    source: Source | Path | str,
+    seeds: Sequence[Seed],
+    tracker: Tracker | None = None,
+    *,
+    form: str = "xywh",
+    relative: bool = False,
+    start: Position = 0,
+    end: Position | None = None,
+    reverse: bool = False,
+) -> Iterator[Followed]:
+    """Yield every frame with the box of each target, from the first frame on that has one.
+
+    `seeds`: where targets begin, or are put right while they are tracked; their numbers are in the format `form`, one
+    of `video.seeds.FORMATS`, in pixels or `relative` to the frame. The rest is as for `track`.
+    """
+    waiting = list(seeds)
+
+    def begin(frame: Frame) -> dict[int, Box]:
+        due = [seed for seed in waiting if seed.frame in (None, frame.index)]
+        boxes = {}
+        for seed in due:
+            waiting.remove(seed)
+            try:
+                size_wh = _size_wh(frame)
+                boxes[seed.target] = check_box(as_xywh(seed.numbers, form, size_wh, relative=relative), size_wh)
+            except BoxError as error:
+                raise BoxError(f"{error} (frame {frame.index})" if seed.frame is not None else str(error)) from None
+        return boxes
+
+    with open_span(source, start, end, reverse=reverse) as frames:
+        targets = Targets(tracker or Tracker())
+        yield from _follow(frames, begin, targets)
+        for seed in waiting:
+            log.warning("the box of target %s at frame %s was never reached", seed.target, seed.frame)
+        if not targets.ids:
+            raise SourceError(f"{frames.name} has none of the frames that the boxes are for")
+
+
+def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: Targets) -> Iterator[Followed]:
     while True:
         asked = perf_counter()
         frame = next(frames, None)
         decode = perf_counter() - asked
         if frame is None:
-            break
-        if frame.index < start:
-            continue
-        if begun:
-            result = tracker.update(frame.image)
-        else:
-            tracker.init(frame.image, box)
-            height, width = frame.image.shape[:2]
-            result = Result(check_box(box, (width, height)), 1.0, False, 0, sum(tracker.stages))
-            begun = True
-        yield Tracked(frame, result, decode, tracker.stages)
-    if not begun:
-        raise SourceError(f"{source.name} has no frame {start}: tracking starts at a frame that is there")
+            return
+        boxes = begin(frame)
+        results = targets.update(frame.image, skip=list(boxes))
+        for target, box in boxes.items():
+            began = perf_counter()
+            targets.add(frame.image, box, target)
+            results[target] = Result(box, 1.0, False, 0, perf_counter() - began)
+        if results:
+            yield Followed(frame, dict(sorted(results.items())), decode, targets.stages)
+
+
+def _size_wh(frame: Frame) -> tuple[int, int]:
+    return frame.image.shape[1], frame.image.shape[0]
+
+
+def _sum(one: StageTimes, other: StageTimes) -> StageTimes:
+    return StageTimes(*(a + b for a, b in zip(one, other, strict=True)))

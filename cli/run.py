@@ -1,8 +1,10 @@
 """trk-run: track a target through a video."""
 
+import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from glob import glob
 from pathlib import Path
 from time import perf_counter
@@ -10,23 +12,21 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.stages import StageTimes
-from ..engine.result import Box
 from ..engine.tracker import Tracker
 from ..errors import UsageError
-from ..track import Tracked, track
-from ..video.boxes import Record, open_sink
-from ..video.draw import draw
-from ..video.sheet import ContactSheet
-from ..video.source import IMAGE_SUFFIXES, Source, open_source
-from ..video.writer import open_video
+from ..track import follow
+from ..video.boxes import BOX_FORMATS
+from ..video.seeds import FORMATS, Seed
+from ..video.source import IMAGE_SUFFIXES, Position
+from ..video.span import open_span, parse_position
 from ..weights.clips import sample
 from .command import EXIT_INTERRUPTED, run, traceback_option
+from .outputs import Outputs
 from .tables import console, say, stage_table
-from .values import parse_box, parse_settings
+from .values import parse_seeds, parse_settings
 
 EPILOG = """\b
 Examples:
@@ -38,14 +38,30 @@ Examples:
 @click.command("trk-run", epilog=EPILOG)
 @click.argument("video", required=False)
 @click.option(
-    "--init", "init", metavar="X,Y,W,H", help="The target in the first frame: top-left corner and size, in pixels."
+    "--init",
+    "inits",
+    multiple=True,
+    metavar="X,Y,W,H|FILE",
+    help="The target in the first frame: top-left corner and size, in pixels. Or a .csv or .json with boxes at frames. "
+    "Given again: another target.",
 )
 @click.option(
-    "--start",
-    type=click.IntRange(min=0),
-    default=0,
+    "--init-format",
+    type=click.Choice(FORMATS),
+    default="xywh",
     show_default=True,
-    help="Number of the frame to begin at; --init refers to it.",
+    help="What the numbers of --init are.",
+)
+@click.option(
+    "--relative", is_flag=True, help="The numbers of --init are shares of the frame's width and height, 0..1."
+)
+@click.option(
+    "--start", default="0", help="Where to begin: a frame (40) or a time (1.6s, 0:01:05). --init refers to it."
+)
+@click.option("--end", help="Where to end, included: a frame or a time. Default: the end.")
+@click.option("--reverse", is_flag=True, help="From the end to the start; --init is then of the last frame.")
+@click.option(
+    "--raw", metavar="WxH[:FORMAT[:FPS]]", help="VIDEO is - and brings bare pictures: 640x480, 640x480:gray:30."
 )
 @click.option(
     "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
@@ -60,29 +76,31 @@ Examples:
     "--boxes",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="Write the boxes: .csv, .json, or .txt as OTB has it. May be given more than once.",
+    help=f"Write the boxes; by suffix: {', '.join(BOX_FORMATS)}; - is JSON lines on stdout. May be repeated.",
 )
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet of the run (.png).")
 @click.option("--demo", is_flag=True, help="Track the sample that ships with trk and write trk-demo.mp4.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @traceback_option
 @click.version_option(package_name="trk-engine")
-def command(video: str | None, init: str | None, start: int, demo: bool, **options: Any) -> int:
-    """Track one target through VIDEO: a file, a folder or a glob of images."""
+def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: Any) -> int:
+    """Track targets through VIDEO: a file, a folder or glob of images, a camera (0), a URL, or - for stdin."""
     about: dict[str, object] = {}
+    start, end = parse_position(options["start"], "--start"), options["end"]
+    job = Job(start, None if end is None else parse_position(end, "--end"), options)
     if demo:
-        if video or init:
+        if video or inits:
             raise UsageError("--demo brings its own video and box: leave VIDEO and --init out")
         clip = sample("bunny")
-        video, box, start = str(clip.video), clip.init_box, clip.init_frame
+        video, seeds, job.start = str(clip.video), [Seed(clip.init_box)], clip.init_frame
         options["out"] = options["out"] or Path("trk-demo.mp4")
         about = {"title": clip.title, "attribution": clip.attribution}
     elif not video:
         raise UsageError("no VIDEO: name a file or a folder of images, or try trk-run --demo")
-    elif init is None:
-        raise UsageError("no target: give its box in the first frame as --init x,y,w,h")
+    elif not inits:
+        raise UsageError("no target: give its box in the first frame as --init x,y,w,h, or draw it: --web")
     else:
-        box = parse_box(init)
+        seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
     tracker = Tracker(
         options["bundle"],
@@ -95,7 +113,7 @@ def command(video: str | None, init: str | None, start: int, demo: bool, **optio
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":
         say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
-    return _run(video, box, start, tracker, options, about, loud)
+    return _run(video, seeds, job, tracker, about, loud)
 
 
 def check_outputs(video: str, outputs: Sequence[Path]) -> None:
@@ -116,25 +134,42 @@ def _read_from(video: str) -> Iterator[Path]:
             yield file
 
 
-def _run(
-    video: str, box: Box, start: int, tracker: Tracker, options: dict[str, Any], about: dict[str, object], loud: bool
-) -> int:
+@dataclass
+class Job:
+    """Which frames are tracked, and how the boxes and outputs were asked for."""
+
+    start: Position
+    end: Position | None
+    options: dict[str, Any]
+
+
+def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: dict[str, object], loud: bool) -> int:
+    options = job.options
     times = StageTimes()
     interrupted = False
     began = perf_counter()
+    several = len({seed.target for seed in seeds}) > 1
+    if not loud:
+        logging.getLogger("trk").setLevel(logging.ERROR)
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(video))
-        outputs = stack.enter_context(Outputs(source, options, {**about, **_about(video, box, tracker)}))
+        source = stack.enter_context(
+            open_span(video, job.start, job.end, reverse=options["reverse"], ahead=True, raw=options["raw"])
+        )
+        about = {**about, **_about(video, seeds, tracker), "size_wh": list(source.size_wh)}
+        outputs = stack.enter_context(
+            Outputs(source, options["out"], options["boxes"], options["sheet"], about, several=several)
+        )
         progress = stack.enter_context(_progress(loud))
-        task = progress.add_task(escape(source.name), total=source.count and max(source.count - start, 0))
+        task = progress.add_task(source.name, total=source.count)
         try:
-            for tracked in track(source, box, tracker, start=start):
-                drawn, written = outputs.add(tracked)
-                first = tracked.result.frame_index == 0
-                stages = tracked.stages
-                if not first:  # the template branch runs once and would only blur the search branch's times
+            form, relative = options["init_format"], options["relative"]
+            for followed in follow(source, seeds, tracker, form=form, relative=relative):
+                drawn, written = outputs.add(followed)
+                stages = followed.stages
+                # The template branch runs once and would only blur the search branch's times.
+                if all(result.frame_index for result in followed.results.values()):
                     times.add({"crop": stages.crop, "search": stages.network, "host": stages.host})
-                times.add({"decode": tracked.decode, **drawn, **written})
+                times.add({"decode": followed.decode, **drawn, **written})
                 progress.advance(task)
         except KeyboardInterrupt:
             interrupted = True
@@ -147,60 +182,11 @@ def _run(
     return 0
 
 
-class Outputs:
-    """All sinks of a run, opened before the first frame and closed whole whatever happens."""
-
-    def __init__(self, source: Source, options: dict[str, Any], about: dict[str, object]):
-        self._stack = ExitStack()
-        self.paths: list[Path] = [path for path in (options["out"], *options["boxes"], options["sheet"]) if path]
-        with ExitStack() as opening:
-            out, sheet = options["out"], options["sheet"]
-            self._video = opening.enter_context(open_video(out, source.size_wh, source.fps)) if out else None
-            self._boxes = [opening.enter_context(open_sink(path, about=about)) for path in options["boxes"]]
-            self._sheet = opening.enter_context(ContactSheet(sheet)) if sheet else None
-            self._stack = opening.pop_all()
-        self._recent = 0.0
-
-    def __enter__(self) -> "Outputs":
-        return self
-
-    def __exit__(self, *error: Any) -> bool | None:
-        return self._stack.__exit__(*error)
-
-    def add(self, tracked: Tracked) -> tuple[dict[str, float], dict[str, float]]:
-        """Write one frame; return the seconds of drawing and of writing, empty where there was none."""
-        frame, result = tracked.frame, tracked.result
-        started = perf_counter()
-        picture = None
-        if self._video:
-            self._recent = 0.9 * self._recent + 0.1 * result.time if self._recent else result.time
-            picture = draw(
-                frame.image,
-                result.box,
-                score=result.score,
-                fps=1 / self._recent,
-                lost=result.lost,
-                frame_index=frame.index,
-            )
-        drawn = perf_counter()
-        if self._video and picture is not None:
-            self._video.write(picture, frame.time)
-        for sink in self._boxes:
-            sink.write(Record(frame.index, frame.time, result.box, result.score, result.lost))
-        if self._sheet:
-            self._sheet.add(frame.index, frame.image, result.box, lost=result.lost, score=result.score)
-        written = perf_counter()
-        return (
-            {"draw": drawn - started} if self._video else {},
-            {"write": written - drawn} if self.paths else {},
-        )
-
-
-def _about(video: str, box: Box, tracker: Tracker) -> dict[str, object]:
+def _about(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, object]:
     manifest = tracker.manifest
     return {
         "video": video,
-        "init": list(box),
+        "init": list(seeds[0].numbers) if len(seeds) == 1 else [asdict(seed) for seed in seeds],
         "model": manifest.model,
         "variant": manifest.variant,
         "weights": manifest.weights.origin,

@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from math import isfinite, nan
+from pathlib import Path
 
 from ..engine.result import Box
 from ..errors import BoxError, UsageError
+from ..video.seeds import Seed, number_targets, read_seeds
+
+BOX_FILES = (".csv", ".json", ".jsonl")
 
 
 def parse_box(text: str) -> Box:
@@ -17,6 +21,15 @@ def parse_box(text: str) -> Box:
     if len(numbers) != 4 or len([part for part in parts if part]) != 4:
         raise BoxError(f"--init {text!r} is not x,y,w,h: four numbers with commas, such as --init 120,80,60,40")
     return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def parse_seeds(inits: Sequence[str]) -> list[Seed]:
+    """Return the boxes of every --init, numbers or file. Raises BoxError."""
+    groups = []
+    for text in inits:
+        is_file = Path(text).suffix.lower() in BOX_FILES
+        groups.append(read_seeds(Path(text)) if is_file else [Seed(parse_box(text))])
+    return number_targets(groups)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, float]:

@@ -1,32 +1,24 @@
-"""Where boxes go: CSV, JSON and OTB's text, one record per frame.
+"""Where boxes go: CSV, JSON, JSON lines, COCO's JSON, and the text of OTB, VOT, GOT-10k and MOT.
 
 A sink writes beside its target, without buffering, and takes the target's name when it is closed. Closing after an
 error or Ctrl-C keeps what was written: the file is complete and readable, only shorter.
 """
 
-import json
-import math
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 from ..errors import SinkError
+from .formats import BOX_FORMATS, BoxFormat, jsonl_row, open_format
 from .partial import PartialFile
+from .record import Box, Record
 
-Box = tuple[float, float, float, float]
+__all__ = ["BOX_FORMATS", "Box", "BoxFormat", "LineSink", "Record", "Sink", "TextSink", "open_sink"]
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One frame's result. `box` is x, y, w, h: top-left corner, 0-indexed, pixels; `time` in seconds."""
-
-    frame_index: int
-    time: float
-    box: Box
-    score: float | None = None
-    lost: bool = False
+STDOUT = "-"
 
 
 class Sink(ABC):
@@ -60,69 +52,36 @@ class Sink(ABC):
             self.close()
 
 
-@dataclass(frozen=True)
-class BoxFormat:
-    """How a text format spells records: `head` (given `about`), rows joined by `between`, `tail`.
+def open_sink(path: str | Path, *, about: Mapping[str, object] | None = None, several: bool = False) -> Sink:
+    """A sink for boxes in the format that the path's suffix names, one of `BOX_FORMATS`; `-`: JSON lines on stdout.
 
-    No row may be shorter than `tail`: the next row overwrites it.
+    `about`: keys for the head of a document (video, model, ...; COCO's images take their size from `size_wh`); formats
+    without a head leave them out. `several`: records of more than one target will come.
+    Raises SinkError: unknown suffix, a format for one target, or a place that can't be written.
     """
-
-    head: Callable[[Mapping[str, object]], str]
-    row: Callable[[Record], str]
-    between: str
-    tail: str
-
-
-def csv_row(record: Record) -> str:
-    """`frame,time,x,y,w,h,score,lost`: frame and box 0-indexed, score empty where there is none, lost 0 or 1."""
-    score = "" if _number(record.score) is None else f"{record.score:.6f}"
-    box = (f"{value:.4f}" for value in record.box)
-    return ",".join((str(record.frame_index), f"{record.time:.6f}", *box, score, str(int(record.lost)))) + "\n"
-
-
-def json_row(record: Record) -> str:
-    """One object on one line; numbers that JSON does not have (NaN, infinity) become null."""
-    fields = {
-        "frame": record.frame_index,
-        "time": _number(record.time, 6),
-        "box": [_number(v, 4) for v in record.box],
-        "score": _number(record.score, 6),
-        "lost": record.lost,
-    }
-    return json.dumps(fields, allow_nan=False)
-
-
-def otb_row(record: Record) -> str:
-    """`x,y,w,h` as the OTB benchmark has it: x and y count from 1, so a box at the corner is `1.0000,1.0000,...`."""
-    x, y, w, h = record.box
-    return f"{x + 1:.4f},{y + 1:.4f},{w:.4f},{h:.4f}\n"
-
-
-def json_head(about: Mapping[str, object]) -> str:
-    """The document up to its first row: `about`'s keys, then the list of frames."""
-    keys = "".join(f"{json.dumps(key)}: {json.dumps(value)},\n" for key, value in about.items())
-    return f'{{\n{keys}"frames": [\n'
-
-
-BOX_FORMATS: dict[str, BoxFormat] = {
-    ".csv": BoxFormat(lambda about: "frame,time,x,y,w,h,score,lost\n", csv_row, "", ""),
-    ".json": BoxFormat(json_head, json_row, ",\n", "\n]\n}\n"),
-    ".txt": BoxFormat(lambda about: "", otb_row, "", ""),
-}
-"""By the file's suffix. A format is a row here."""
-
-
-def open_sink(path: str | Path, *, about: Mapping[str, object] | None = None) -> Sink:
-    """A sink for boxes in the format of the path's suffix: .csv, .json or .txt (OTB).
-
-    `about`: keys for the head of a JSON document (video, model, ...); formats without a head leave them out.
-    Raises SinkError: unknown suffix, or a place that can't be written.
-    """
+    if str(path) == STDOUT:
+        return LineSink(sys.stdout)
     target = Path(path)
-    form = BOX_FORMATS.get(target.suffix.lower())
-    if form is None:
-        raise SinkError(f"can't write boxes to {target}: name a file that ends in {', '.join(BOX_FORMATS)}")
-    return TextSink(target, form, about or {})
+    return TextSink(target, open_format(target, several), about or {})
+
+
+class LineSink(Sink):
+    """Records as JSON lines to an open text stream, flushed one by one."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, record: Record) -> None:
+        """Add one record. Raises BrokenPipeError where the reader has left."""
+        self._stream.write(jsonl_row(record))
+        self._stream.flush()
+        self.written += 1
+
+    def close(self) -> None:
+        """Nothing: the stream is somebody else's."""
+
+    def discard(self) -> None:
+        """Nothing: what was written is gone."""
 
 
 class TextSink(Sink):
@@ -139,29 +98,48 @@ class TextSink(Sink):
         self._partial = PartialFile(path)
         self._file = self._partial.temporary.open("wb", buffering=0)
         self._end = 0
+        self._about = about
+        self._frames: set[int] = set()
+        self._published = False
         self._put(head)
 
     def write(self, record: Record) -> None:
         """Add one record; it is on its way to the disk when this returns."""
-        self._put(((self._form.between if self.written else "") + self._form.row(record)).encode())
+        self._put(((self._form.between if self.written else "") + self._form.row(record, self.written)).encode())
         self.written += 1
+        if self._form.end is not None:
+            self._frames.add(record.frame_index)
+        if self._form.streams and not self._published:
+            self._publish()
 
     def close(self) -> None:
         """Give the file its name."""
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
+            if self._form.end is not None:
+                self._tail, tail = b"", self._tail
+                self._put(self._form.end(self._about, self._frames).encode(), instead=tail)
+        finally:
             self._file.close()
-            self._partial.publish()
+            if not self._published:
+                self._publish()
 
     def discard(self) -> None:
         """Remove the temporary file."""
         self._file.close()
         self._partial.discard()
 
-    def _put(self, text: bytes) -> None:
+    def _publish(self) -> None:
+        self._partial.publish()
+        self._published = True
+
+    def _put(self, text: bytes, instead: bytes | None = None) -> None:
+        """Write `text` and the tail over the tail; where the disk refuses, what stood there (or `instead`) is back."""
         try:
             self._overwrite(text + self._tail)
         except OSError as error:
-            self._overwrite(self._tail)  # fits: it stood here before
+            self._overwrite(self._tail if instead is None else instead)  # fits: it stood here before
             self._file.truncate()
             raise SinkError(
                 f"can't go on writing {self._partial.path} ({error.strerror}): it holds {self.written} frames"
@@ -172,7 +150,3 @@ class TextSink(Sink):
         self._file.seek(self._end)
         while data:
             data = data[self._file.write(data) :]
-
-
-def _number(value: float | None, digits: int = 6) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, digits)

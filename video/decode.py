@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-def pictures(path: Path, container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+def pictures(path: Path | str, container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
     """Decoded pictures in the order they are shown; SourceError where one is missing or damaged.
 
     Damage before the first good picture is forgiven: a recording may start in the middle of a group of pictures.

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .boxes import Box
+from .record import Box
 from .source import Image
 
 Colour = tuple[int, int, int]
@@ -14,6 +14,17 @@ Points = NDArray[np.int32]
 
 TRACKED: Colour = (94, 222, 68)
 LOST: Colour = (66, 96, 255)
+PALETTE: tuple[Colour, ...] = (
+    TRACKED,
+    (255, 170, 60),
+    (60, 200, 255),
+    (240, 110, 220),
+    (210, 220, 60),
+    (80, 140, 255),
+    (255, 120, 150),
+    (150, 220, 160),
+)
+"""Of several targets, in order; none resembles LOST."""
 INK: Colour = (24, 22, 20)
 PAPER: Colour = (250, 250, 250)
 """Colours are BGR."""
@@ -59,14 +70,15 @@ def draw(
     fps: float | None = None,
     lost: bool = False,
     frame_index: int | None = None,
+    colour: Colour = TRACKED,
 ) -> Image:
-    """A copy of the frame with the box (x, y, w, h in pixels) and what is known about it.
+    """A copy of the frame with the box (x, y, w, h in pixels, in `colour`, BGR) and what is known about it.
 
-    A lost target has another colour and a dashed box. `frame_index` and `fps` stand in the upper left corner.
+    A lost target has the colour LOST and a dashed box. `frame_index` and `fps` stand in the upper left corner.
     """
     canvas: Image = image.copy()
     measures = Measures.of(canvas.shape)
-    colour = LOST if lost else TRACKED
+    colour = LOST if lost else colour
     if box is not None and np.isfinite(box).all():
         corners = _corners(canvas, box)
         _draw_box(canvas, corners, colour, measures, dashed=lost)

@@ -15,7 +15,7 @@ from av.video.reformatter import VideoReformatter
 
 from ..errors import SourceError
 from .decode import pictures, seconds
-from .source import DEFAULT_FPS, Frame, Image, Source, first_bytes
+from .source import DEFAULT_FPS, Frame, Image, Position, Source, first_bytes
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -32,25 +32,38 @@ NOT_VIDEO = frozenset({"tty"})
 """Demuxers that make pictures of anything at all: FFmpeg plays a text file as a terminal session."""
 
 
-class VideoFile(Source):
-    """Frames of a video file's first picture stream, upright, with the container's time stamps from 0.
+class ToBgr:
+    """Turns decoded pictures into upright images."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()  # kept: a fresh one per frame rebuilds swscale's tables each time
+
+    def __call__(self, picture: "VideoFrame") -> Image:
+        """The picture as uint8 [H, W, 3] BGR, its rotation applied."""
+        image = np.asarray(self._reformatter.reformat(picture, format="bgr24", **ONE_THREAD).to_ndarray(), np.uint8)
+        turn = TURNS.get(picture.rotation)
+        return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
+
+
+class ContainerSource(Source):
+    """Frames of the first picture stream of an open container, upright, with its time stamps from 0.
 
     Pixels are the stored ones: a non-square pixel aspect is not stretched, interlaced frames are not separated.
+    `name` stands in messages; the container is closed with the source.
     """
 
-    def __init__(self, path: Path) -> None:
-        first_bytes(path)
-        self.name = path.name
-        self._path = path
-        self._container, self._stream = _open_stream(path)
+    def __init__(self, container: "InputContainer", name: str) -> None:
+        self.name = self._path = name
+        self._container = container
+        self._stream = picture_stream(container, name)
         try:
-            self._to_bgr = VideoReformatter()  # kept: a fresh one per frame rebuilds swscale's tables each time
+            self._to_bgr = ToBgr()
             self.fps = _rate(self._stream)
             self.count = _expected_frames(self._container, self._stream)
             self._frames: Iterator[Frame] = self._decoded()
             self._first: Frame | None = next(self._frames, None)
             if self._first is None:
-                raise SourceError(f"{path} holds no video frames: is it the right file, and complete?")
+                raise SourceError(f"{name} holds no video frames: is it the right file, and complete?")
         except BaseException:
             self.close()
             raise
@@ -84,27 +97,43 @@ class VideoFile(Source):
                     f"{self._path} changes from {size[0]}x{size[1]} to {picture.width}x{picture.height} at frame "
                     f"{index}: convert it to one size first (ffmpeg -i in -vf scale={size[0]}:{size[1]} out.mp4)"
                 )
-            yield Frame(index, time, self._image(picture))
-
-    def _image(self, picture: "VideoFrame") -> Image:
-        image = np.asarray(self._to_bgr.reformat(picture, format="bgr24", **ONE_THREAD).to_ndarray(), np.uint8)
-        turn = TURNS.get(picture.rotation)
-        return image if turn is None else np.asarray(cv2.rotate(image, turn), np.uint8)
+            yield Frame(index, time, self._to_bgr(picture))
 
 
-def _open_stream(path: Path) -> tuple["InputContainer", "VideoStream"]:
-    """The open container and its first picture stream (cover art does not count)."""
+class VideoFile(ContainerSource):
+    """Frames of a video file; it can be read backwards, too."""
+
+    def __init__(self, path: Path) -> None:
+        first_bytes(path)
+        self._file = path
+        super().__init__(open_file(path), str(path))
+        self.name = path.name
+
+    def backwards(self, last: Position | None = None) -> Source:
+        """The frames from `last` (None: the last one) to the first, with their own numbers and times."""
+        from .backwards import BackwardsVideo
+
+        self.close()
+        return BackwardsVideo(self._file, last)
+
+
+def open_file(path: Path) -> "InputContainer":
+    """The file as an open container. Raises SourceError: not a video."""
     try:
-        container = av.open(f"file:{path}")  # the prefix keeps a colon in the name from being read as a protocol
+        return av.open(f"file:{path}")  # the prefix keeps a colon in the name from being read as a protocol
     except (av.error.FFmpegError, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise SourceError(f"{path} is not a video that FFmpeg can read ({why}), or it was cut short") from error
+
+
+def picture_stream(container: "InputContainer", name: str) -> "VideoStream":
+    """The first picture stream (cover art does not count); where there is none the container is closed: SourceError."""
     pictures = [s for s in container.streams.video if not _is_cover(s)]
     if not pictures or container.format.name in NOT_VIDEO:
         what = "text" if container.format.name in NOT_VIDEO else "sound or data without any picture"
         container.close()
-        raise SourceError(f"{path} is not a video: it holds {what}")
-    return container, pictures[0]
+        raise SourceError(f"{name} is not a video: it holds {what}")
+    return pictures[0]
 
 
 def _is_cover(stream: "VideoStream") -> bool:

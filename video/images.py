@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Source, first_bytes
+from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Position, Source, first_bytes
 
 # OpenCV 5 moved it.
 set_log_level = cast("Callable[[int], int]", getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)
@@ -52,9 +52,45 @@ class ImageSource(Source):
         self._next = index + 1
         return Frame(index, index / DEFAULT_FPS, image)
 
+    def backwards(self, last: Position | None = None) -> Source:
+        """The images from `last` (None: the last one) to the first, with their own numbers and times."""
+        return BackwardsImages(self._paths, self.name, last)
+
     def close(self) -> None:
         """End the sequence: nothing stays open between images."""
         self._next = len(self._paths)
+
+
+class BackwardsImages(Source):
+    """The same images from the last to the first."""
+
+    def __init__(self, paths: list[Path], name: str, last: Position | None) -> None:
+        self.name = name
+        self.fps = None
+        self.count = len(paths)
+        number = len(paths) - 1 if last is None else last if isinstance(last, int) else int(last * DEFAULT_FPS + 1e-6)
+        end = min(len(paths), number + 1)
+        self._left = [(index, paths[index]) for index in range(end)]
+        first = read_image(self._left[-1][1], end - 1)
+        self.size_wh = (first.shape[1], first.shape[0])
+
+    def __next__(self) -> Frame:
+        """The image before; SourceError where one is unreadable or of another size."""
+        if not self._left:
+            raise StopIteration
+        index, path = self._left.pop()
+        image = read_image(path, index)
+        height, width = image.shape[:2]
+        if (width, height) != self.size_wh:
+            raise SourceError(
+                f"{path} (frame {index}) is {width}x{height}, the frames read before it are "
+                f"{self.size_wh[0]}x{self.size_wh[1]}: keep images of one size in a sequence"
+            )
+        return Frame(index, index / DEFAULT_FPS, image)
+
+    def close(self) -> None:
+        """End the sequence."""
+        self._left = []
 
 
 def find_images(spec: str) -> list[Path]:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from ..errors import SinkError
-from .boxes import Box
 from .draw import draw
 from .partial import PartialFile
+from .record import Box
 from .source import Image
 
 TILE_AREA = 400 * 225

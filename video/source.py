@@ -1,11 +1,14 @@
-"""Where frames come from: one interface over video files, folders, globs and single images."""
+"""Where frames come from: one interface over files, folders, globs, cameras, streams and pipes."""
 
 import glob
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,14 @@ DEFAULT_FPS = 25.0
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3] BGR."""
 
+STDIN = "-"
+URL = re.compile(r"[a-z][a-z0-9+.]+://", re.IGNORECASE)
+
 LFS_MAGIC = b"version https://git-lfs.github.com/spec/"
+
+
+Position = int | float
+"""Where in a source: an int is the number of a frame, a float seconds from the first frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,7 @@ class Source(ABC):
     - `size_wh`: width and height in pixels as delivered (rotation already applied)
     - `fps`: average frames a second; None where the source has no clock
     - `count`: frames expected, possibly an estimate; None when unknown
+    - `live`: whether frames come as they happen, so that a slow reader gets the newest and not the next
 
     Iterating raises SourceError at a frame that can't be decoded, after every frame before it was delivered.
     """
@@ -51,6 +62,7 @@ class Source(ABC):
     size_wh: tuple[int, int]
     fps: float | None
     count: int | None
+    live: bool = False
 
     @abstractmethod
     def __next__(self) -> Frame:
@@ -59,6 +71,13 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what is held open; more than once is fine."""
+
+    def backwards(self, last: Position | None = None) -> "Source":
+        """The same frames from the last to the first, numbers and times as before; this source is used up.
+
+        `last`: begin at that frame, or the last one not later than it. Raises SourceError: the source has no end yet.
+        """
+        raise SourceError(f"{self.name} can't be read backwards: --reverse needs a video file or images")
 
     def __iter__(self) -> Iterator[Frame]:
         return self
@@ -72,18 +91,23 @@ class Source(ABC):
         self.close()
 
 
-def open_source(spec: str | Path) -> Source:
-    """The source that `spec` names: a video file, an image, a folder of images or a glob such as `shots/*.png`.
+def open_source(spec: str | Path, *, raw: str | None = None) -> Source:
+    """The source that `spec` names.
 
-    The first frame is decoded here, so that a source which opens also delivers.
+    A video file, an image, a folder of images, a glob such as `shots/*.png`, the number of a camera (`0`), a URL
+    (rtsp, http, ...), or `-` for standard input: any container FFmpeg reads, MJPEG, or, with `raw` as
+    `WIDTHxHEIGHT[:FORMAT[:FPS]]`, bare pictures. The first frame is decoded here, so that a source which opens also
+    delivers.
 
     Raises SourceError: nothing there, nothing in it, or not a video or image.
     """
     text = str(spec)
+    if raw is not None and text != STDIN:
+        raise SourceError(f"{raw!r} describes bare pictures on standard input, not {text}: name - as the video")
     try:
         for matches, opener in _KINDS if text else ():
             if matches(text):
-                return opener(text)
+                return opener(text) if raw is None else _open_pipe(text, raw)
         folder = Path(text).parent
         where = "" if folder.is_dir() else f" (nor a folder {folder})"
     except OSError as error:  # the name itself is impossible: too long, or under a file
@@ -120,6 +144,38 @@ def _open_video(text: str) -> Source:
     return VideoFile(Path(text))
 
 
+def _open_pipe(text: str, raw: str | None = None) -> Source:
+    from .pipe import open_pipe
+
+    return open_pipe(0, raw)
+
+
+def _open_camera(text: str) -> Source:
+    from .live import open_camera
+
+    return open_camera(int(text))
+
+
+def _open_url(text: str) -> Source:
+    from .live import open_url
+
+    if text.lower().startswith("file:"):
+        return _open_video(url2pathname(urlsplit(text).path))
+    return open_url(text)
+
+
+def _is_pipe(text: str) -> bool:
+    return text == STDIN
+
+
+def _is_camera(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 4 and not Path(text).exists()
+
+
+def _is_url(text: str) -> bool:
+    return URL.match(text) is not None and not Path(text).exists()
+
+
 def _is_image_set(text: str) -> bool:
     path = Path(text)
     if path.is_file():
@@ -131,8 +187,11 @@ def _is_file(text: str) -> bool:
     return Path(text).exists()
 
 
-# The first row whose test holds opens the source. A new kind (camera, stream, pipe) is a new row.
+# The first row whose test holds opens the source. A new kind is a new row.
 _KINDS: tuple[tuple[Callable[[str], bool], Callable[[str], Source]], ...] = (
+    (_is_pipe, _open_pipe),
+    (_is_url, _open_url),
+    (_is_camera, _open_camera),
     (_is_image_set, _open_images),
     (_is_file, _open_video),
 )

@@ -16,6 +16,7 @@ import pytest
 from trk.bench.ope import overlap
 from trk.cli.command import run
 from trk.cli.run import command
+from trk.video.boxes import BOX_FORMATS
 from trk.weights.clips import sample
 
 MAIN = "from trk.cli.run import main; main()"
@@ -170,6 +171,97 @@ def test_demo_tracks_the_sample_and_writes_the_video(trk_run, tiny_trk, tmp_path
     assert (code, out) == (0, "")
     assert "wrote trk-demo.mp4" in lines
     assert len(frames_of(tmp_path / "trk-demo.mp4")) == 132 - sample("bunny").init_frame
+
+
+def test_end_reverse_and_times(trk_run, clip, tiny_trk, tmp_path):
+    boxes, out = tmp_path / "b.csv", tmp_path / "o.mp4"
+    init = ",".join(str(value) for value in clip.boxes[15])
+    options = ("--start", "0.2s", "--end", 15, "--reverse", "--init", init, "--boxes", boxes, "--out", out)
+    code, _, lines = trk_run(clip.video, "--bundle", tiny_trk, *options)
+    assert code == 0, lines
+    assert [int(row["frame"]) for row in read_csv(boxes)] == list(range(15, 4, -1))
+    assert overlap(csv_boxes(boxes), clip.boxes[15:4:-1]).min() > 0.7
+    with av.open(str(out)) as container:
+        assert [frame.time for frame in container.decode(video=0)] == pytest.approx([n / 25 for n in range(11)])
+
+
+@pytest.mark.parametrize(
+    ("form", "numbers"),
+    [
+        (["--init-format", "xyxy"], "90,70,138,118"),
+        (["--init-format", "cxcywh"], "114,94,48,48"),
+        (["--relative"], "0.28125,0.2916667,0.15,0.2"),
+    ],
+)
+def test_other_ways_to_write_the_box(trk_run, clip, tiny_trk, tmp_path, form, numbers):
+    boxes = tmp_path / "b.csv"
+    assert trk_run(clip.folder, "--init", numbers, *form, "--bundle", tiny_trk, "--boxes", boxes)[0] == 0
+    np.testing.assert_allclose(csv_boxes(boxes)[0], clip.boxes[0], atol=1e-3)
+
+
+def test_several_targets_each_as_if_alone(trk_run, clip, tiny_trk, tmp_path):
+    both, alone, out, sheet = (tmp_path / name for name in ("b.csv", "a.csv", "o.mp4", "s.png"))
+    second = "200,150,40,40"
+    outputs = ("--boxes", both, "--out", out, "--sheet", sheet)
+    assert trk_run(clip.folder, "--init", clip.init, "--init", second, "--bundle", tiny_trk, *outputs)[0] == 0
+    rows = read_csv(both)
+    assert [row["id"] for row in rows] == ["1", "2"] * 20
+    for target, init in (("1", clip.init), ("2", second)):
+        assert trk_run(clip.folder, "--init", init, "--bundle", tiny_trk, "--boxes", alone)[0] == 0
+        mine = [{name: row[name] for name in row if name != "id"} for row in rows if row["id"] == target]
+        assert mine == read_csv(alone)
+    assert len(frames_of(out)) == 20
+
+
+def test_boxes_from_a_file_begin_and_correct_targets(trk_run, clip, tiny_trk, tmp_path):
+    seeds, boxes = tmp_path / "seeds.csv", tmp_path / "b.json"
+    corrected = clip.boxes[9] + [0, 0, 2, 2]
+    rows = [(4, 1, clip.boxes[4]), (9, 1, corrected), (6, 2, [200, 150, 40, 40])]
+    lines = [f"{frame},{target}," + ",".join(str(value) for value in box) for frame, target, box in rows]
+    seeds.write_text("frame,id,x,y,w,h\n" + "\n".join(lines) + "\n")
+    assert trk_run(clip.folder, "--init", seeds, "--bundle", tiny_trk, "--boxes", boxes)[0] == 0
+    found = json.loads(boxes.read_text())["frames"]
+    assert [row["frame"] for row in found if row["id"] == 1] == list(range(4, 20))
+    assert [row["frame"] for row in found if row["id"] == 2] == list(range(6, 20))
+    (at_nine,) = [row for row in found if (row["frame"], row["id"]) == (9, 1)]
+    assert (at_nine["box"], at_nine["score"]) == (list(corrected), 1.0)
+
+
+def test_boxes_of_frames_that_are_not_there(trk_run, refused, clip, tiny_trk, tmp_path):
+    seeds = tmp_path / "seeds.csv"
+    seeds.write_text("frame,x,y,w,h\n40,90,70,48,48\n")
+    refused(clip.folder, "--init", seeds, "--bundle", tiny_trk, "--quiet", words="none of the frames")
+
+
+def test_bad_box_in_a_file_names_its_frame(trk_run, clip, tiny_trk, tmp_path):
+    seeds, boxes = tmp_path / "seeds.csv", tmp_path / "b.csv"
+    seeds.write_text("frame,x,y,w,h\n0,90,70,48,48\n5,900,70,48,48\n")
+    code, _, lines = trk_run(clip.folder, "--init", seeds, "--bundle", tiny_trk, "--boxes", boxes)
+    assert code == 2
+    assert "outside the frame 320x240" in lines[0]
+    assert "(frame 5)" in lines[0]
+    assert len(read_csv(boxes)) == 5
+
+
+def test_every_format_at_once(trk_run, clip, tiny_trk, tmp_path):
+    names = [f"b{suffix}" for suffix in BOX_FORMATS]
+    options = [word for name in names for word in ("--boxes", tmp_path / name)]
+    code, out, _ = trk_run(clip.folder, "--init", clip.init, "--bundle", tiny_trk, "--boxes", "-", *options)
+    assert code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == list(range(20))
+    coco = json.loads((tmp_path / "b.coco.json").read_text())
+    assert (len(coco["images"]), len(coco["annotations"])) == (20, 20)
+    assert (coco["images"][0]["width"], coco["images"][0]["height"]) == (320, 240)
+
+
+def test_a_video_through_a_pipe(clip, tiny_trk, tmp_path):
+    boxes = tmp_path / "b.csv"
+    raw = b"".join(frame.tobytes() for frame in clip.frames)
+    args = ["-", "--raw", "320x240", "--init", clip.init, "--bundle", str(tiny_trk), "--boxes", str(boxes)]
+    done = subprocess.run([sys.executable, "-c", MAIN, *args], input=raw, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert overlap(csv_boxes(boxes), clip.boxes).min() > 0.7
 
 
 SOURCES = {

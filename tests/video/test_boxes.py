@@ -71,6 +71,16 @@ def test_an_error_or_ctrl_c_leaves_a_shorter_complete_file(tmp_path: Path, suffi
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, shorter.name])
 
 
+def rows_in(text: str, suffix: str) -> int:
+    if suffix in (".json", ".coco.json"):
+        document = json.loads(text)
+        return len(document["frames" if suffix == ".json" else "annotations"])
+    lines = text.splitlines()
+    assert text.endswith("\n")
+    assert all(json.loads(line)["box"] for line in lines if suffix == ".jsonl")
+    return len(lines) - (suffix == ".csv")
+
+
 def write_until_ctrl_c(sink: object) -> None:
     for number, record in enumerate(RECORDS):
         if number == 2:
@@ -101,7 +111,7 @@ def test_what_a_killed_process_wrote_is_whole(tmp_path: Path, suffix: str) -> No
     assert done.returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     text = left.read_text()
-    rows = len(json.loads(text)["frames"]) if suffix == ".json" else text.count(",4.0000")
+    rows = rows_in(text, suffix)
     assert rows == 5
 
 
@@ -111,7 +121,7 @@ def test_a_full_disk_is_told_and_keeps_whole_rows(tmp_path: Path, suffix: str) -
         "import resource, sys\n"
         "from trk.errors import SinkError\n"
         "from trk.video.boxes import Record, open_sink\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))\n"
         "try:\n"
         "    with open_sink(sys.argv[1]) as sink:\n"
         "        for number in range(500): sink.write(Record(number, number / 25, (1.0, 2.0, 3.0, 4.0), 0.5))\n"
@@ -122,7 +132,7 @@ def test_a_full_disk_is_told_and_keeps_whole_rows(tmp_path: Path, suffix: str) -
     written, _, error = done.stdout.partition(" ")
     assert "can't go on writing" in error
     text = path.read_text()
-    rows = len(json.loads(text)["frames"]) if suffix == ".json" else text.count(",4.0000")
+    rows = rows_in(text, suffix)
     assert rows == int(written) > 10
     assert text.endswith("\n")
 
@@ -154,3 +164,74 @@ def test_an_about_that_json_cannot_hold_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(TypeError):
         open_sink(tmp_path / "boxes.json", about={"video": tmp_path})
     assert list(tmp_path.iterdir()) == []
+
+
+SEVERAL = [
+    Record(0, 0.0, (10.0, 20.0, 30.0, 40.0), 0.5, False, 1),
+    Record(0, 0.0, (50.0, 60.0, 30.0, 40.0), 0.25, False, 2),
+    Record(1, 0.04, (11.0, 20.0, 30.0, 40.0), None, True, 1),
+]
+
+
+def several(path: Path) -> str:
+    with open_sink(path, several=True, about={"video": "a.mp4", "size_wh": [640, 480]}) as sink:
+        for record in SEVERAL:
+            sink.write(record)
+    return path.read_text()
+
+
+def test_several_targets_carry_their_numbers(tmp_path: Path) -> None:
+    rows = list(csv.DictReader(several(tmp_path / "b.csv").splitlines()))
+    assert [(row["frame"], row["id"], row["x"]) for row in rows] == [
+        ("0", "1", "10.0000"), ("0", "2", "50.0000"), ("1", "1", "11.0000"),
+    ]  # fmt: skip
+    assert [row["id"] for row in json.loads(several(tmp_path / "b.json"))["frames"]] == [1, 2, 1]
+    assert [json.loads(line)["id"] for line in several(tmp_path / "b.jsonl").splitlines()] == [1, 2, 1]
+
+
+def test_mot_counts_frames_and_pixels_from_one(tmp_path: Path) -> None:
+    lines = several(tmp_path / "b.mot.txt").splitlines()
+    assert lines[1] == "1,2,51.0000,61.0000,30.0000,40.0000,0.25,-1,-1,-1"
+    assert lines[2] == "2,1,12.0000,21.0000,30.0000,40.0000,-1,-1,-1,-1"
+
+
+def test_coco_has_images_annotations_and_a_category(tmp_path: Path) -> None:
+    document = json.loads(several(tmp_path / "b.coco.json"))
+    assert document["images"] == [
+        {"id": 0, "file_name": "000000.jpg", "width": 640, "height": 480},
+        {"id": 1, "file_name": "000001.jpg", "width": 640, "height": 480},
+    ]
+    assert document["info"] == {"video": "a.mp4"}
+    first, second, third = document["annotations"]
+    assert (first["id"], second["id"], third["id"]) == (1, 2, 3)
+    assert (second["image_id"], second["track_id"], second["category_id"]) == (0, 2, document["categories"][0]["id"])
+    assert (second["bbox"], second["area"], second["iscrowd"]) == ([50.0, 60.0, 30.0, 40.0], 1200.0, 0)
+
+
+def test_vot_and_got10k(tmp_path: Path) -> None:
+    write_all(tmp_path / "b.vot.txt")
+    write_all(tmp_path / "b.got10k.txt")
+    vot, got10k = ((tmp_path / f"b.{name}.txt").read_text().splitlines() for name in ("vot", "got10k"))
+    assert vot == ["1", *got10k[1:]]
+    assert got10k[0] == "10.5000,20.2500,30.0000,40.1250"
+
+
+@pytest.mark.parametrize("name", ["b.txt", "b.vot.txt", "b.got10k.txt"])
+def test_formats_for_one_target_refuse_several(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SinkError, match=r"room for one; choose .*\.mot\.txt"):
+        open_sink(tmp_path / name, several=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_lines_can_be_read_along(tmp_path: Path) -> None:
+    path = tmp_path / "b.jsonl"
+    with open_sink(path) as sink:
+        assert not path.exists()
+        for number, record in enumerate(RECORDS, start=1):
+            sink.write(record)
+            assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [30, 31, 32][:number]
+
+
+def test_dash_is_json_lines_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    write_all(Path("-"))
+    assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [30, 31, 32]
