@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from trk.export.graphs import TemplateGraph, image
+from trk.export.onnx_graph import to_onnx
+from trk.export.verify import run
 from trk.models.network import SiameseNet
 from trk.models.registry import find
 from trk.models.sasiam import SASiam
@@ -93,8 +96,8 @@ def weights_of(meta: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def crop_of(meta: dict[str, Any], size: str) -> Tensor:
     golden = shared_module("goldens", "golden.py")
-    image = golden.x_831() if size == "831" else golden.image(meta["input"]["search"][size])
-    return torch.from_numpy(golden.tensor(image, meta["input"]["channels"] == "RGB"))
+    picture = golden.x_831() if size == "831" else golden.image(meta["input"]["search"][size])
+    return torch.from_numpy(golden.tensor(picture, meta["input"]["channels"] == "RGB"))
 
 
 def record_features(net: SiameseNet) -> dict[str, Any]:
@@ -165,12 +168,44 @@ def test_fused_maps_equal_upstreams(case: Case) -> None:
     if fused is case.net:
         pytest.skip("this network has no fused form")
     size, golden = next(iter(case.meta["search"].items()))
-    image = shared_module("goldens", "golden.py").image(case.meta["input"]["template"])
-    z = shared_module("goldens", "golden.py").tensor(image, case.meta["input"]["channels"] == "RGB")
+    template = shared_module("goldens", "golden.py").image(case.meta["input"]["template"])
+    z = shared_module("goldens", "golden.py").tensor(template, case.meta["input"]["channels"] == "RGB")
     kernels = fused.template(torch.from_numpy(z))
     assert len(kernels) == len(fused.kernel_names)
     maps = fused.search(crop_of(case.meta, size), *kernels)
     assert_maps(fused.map_names, maps, golden["outputs"], case.reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
+def test_maps_of_the_exported_graphs_equal_upstreams(name: str) -> None:
+    """As a bundle runs it: uint8 crops, fused, batch norms folded, in ONNX Runtime."""
+    golden = shared_module("goldens", "golden.py")
+    meta, reference = golden.network(name)
+    net = NETWORKS[name]().eval()
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights_of(meta).items()})
+    net, channels = net.fused().eval(), meta["input"]["channels"]
+    size, outputs = next(iter(meta["search"].items()))
+    crop = torch.from_numpy(golden.image(meta["input"]["template"])).unsqueeze(0)
+    template = to_onnx(TemplateGraph(net, channels), (crop,), ["crop"], net.kernel_names)
+    kernels = run(template, {"crop": crop.numpy()})
+    crop = torch.from_numpy(golden.image(meta["input"]["search"][size])).unsqueeze(0)
+    inputs = {"crop": crop} | {kernel: torch.from_numpy(np.array(kernels[kernel])) for kernel in net.kernel_names}
+    search = to_onnx(Maps(net, channels), tuple(inputs.values()), list(inputs), net.map_names)
+    maps = run(search, {key: value.numpy() for key, value in inputs.items()})
+    found = tuple(torch.from_numpy(maps[key]) for key in net.map_names)
+    assert_maps(net.map_names, found, outputs["outputs"], reference)
+
+
+class Maps(nn.Module):
+    """A search branch without its step."""
+
+    def __init__(self, net: SiameseNet, channels: str) -> None:
+        super().__init__()
+        self.net, self.channels = net, channels
+
+    def forward(self, crop: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        return self.net.search(image(crop, self.channels), *kernels)
 
 
 @pytest.mark.slow
