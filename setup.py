@@ -78,6 +78,7 @@ setup(
             "trk-export = trk.cli.export:main",
             "trk-bench = trk.cli.bench:main",
             "trk-train = trk.cli.train:main",
+            "trk-eval = trk.cli.eval:main",
         ]
     },
 )

@@ -1,12 +1,13 @@
 """Trackers on sequences, in processes, with what is done already taken from the store."""
 
+import signal
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -98,9 +99,26 @@ def _in_processes(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator
     """A process that dies takes the jobs with it that were handed out; each of them is then tried alone, once."""
     left = list(jobs)
     suspects: list[Job] = []
+    try:
+        yield from _shared(left, suspects, protocol, workers)
+        for job in suspects:
+            with _pool(1) as pool:
+                yield _done(job, pool.submit(work, job.spec, job.sequence, protocol).result)
+    except BaseException:
+        for child in active_children():  # an interrupted evaluation doesn't wait for what is half done
+            child.terminate()
+        raise
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # Ctrl-C reaches every process: workers end without a word, and this one tells.
+    return ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
+
+
+def _shared(left: list[Job], suspects: list[Job], protocol: Protocol, workers: int) -> Iterator[Done]:
     while left:
         handed: dict[Future[Run], Job] = {}
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with _pool(workers) as pool:
             while left or handed:
                 while left and len(handed) < workers:
                     job = left.pop(0)
@@ -114,9 +132,6 @@ def _in_processes(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator
                 else:
                     continue
                 break
-    for job in suspects:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            yield _done(job, pool.submit(work, job.spec, job.sequence, protocol).result)
 
 
 def _done(job: Job, result: Callable[[], Run]) -> Done:

@@ -95,14 +95,24 @@ class OpenCVPeer:
         self._tracker = self._create()
         self._box = box
         x, y, w, h = (round(value) for value in box)
-        self._tracker.init(frame, (x, y, max(w, 1), max(h, 1)))
+        try:
+            self._tracker.init(frame, (x, y, max(w, 1), max(h, 1)))
+        except cv2.error as error:
+            raise _refused(error) from None
 
     def update(self, frame: Image) -> Result:
         """Return the box; the score is OpenCV's where it has one, otherwise 1 or 0 for found or not."""
-        found, box = self._tracker.update(np.ascontiguousarray(frame))
+        try:
+            found, box = self._tracker.update(np.ascontiguousarray(frame))
+        except cv2.error as error:
+            raise _refused(error) from None
         if found:
             x, y, w, h = (float(value) for value in box)
             self._box = (x, y, w, h)
         has_score = hasattr(self._tracker, "getTrackingScore")
         score = float(self._tracker.getTrackingScore()) if has_score else float(found)
         return Result(self._box, score, not found, 0, 0.0)
+
+
+def _refused(error: cv2.error) -> BackendError:
+    return BackendError(f"OpenCV's tracker gave up: {str(error).splitlines()[0]}")

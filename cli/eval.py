@@ -1,0 +1,240 @@
+"""trk-eval: how accurate trackers are on a data set, counted as its benchmark counts."""
+
+import json
+import sys
+from collections.abc import Sequence as Many
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..bench.accuracy import OnSet, accuracy_report, gather
+from ..bench.conventions import CONVENTIONS, convention
+from ..bench.datasets.layouts import LAYOUTS, DataSet, open_dataset
+from ..bench.datasets.sequence import Sequence
+from ..bench.evaluate import Done, Protocol, evaluate, plan
+from ..bench.ope import Run
+from ..bench.peers import KINDS, Spec, bundle_spec, peer_spec
+from ..bench.results import format_of, write_results
+from ..bench.store import Store, write_text
+from ..errors import SourceError, UsageError
+from ..weights.shipped import default_bundle
+from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
+from .eval_tables import notes, sequence_table, summary_table
+from .tables import console, print_data
+from .values import parse_settings
+
+EPILOG = """\b
+Examples:
+  trk-eval sequences
+  trk-eval OTB100 --subset otb2015 --bundle a.trk --bundle b.trk --tracker opencv:mil --jobs 4 --plots --html
+  trk-eval sequences --realtime 30
+"""
+
+
+@click.command("trk-eval", epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--bundle",
+    "bundles",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Bundle to evaluate; may be given more than once. Default, where no --tracker is named: the one shipped.",
+)
+@click.option("--tracker", "peers", multiple=True, help=f"Another tracker: {'; '.join(KINDS.values())}.")
+@click.option(
+    "--layout", type=click.Choice([row.name for row in LAYOUTS]), help="How FOLDER is laid out. Default: found out."
+)
+@click.option("--subset", help="Part of the data set: otb2013, tb50, UAV20L, 30 (NFS), val, test, TRAIN_0, ...")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Sequences by name, such as 'car*'.")
+@click.option(
+    "--convention",
+    "rule",
+    type=click.Choice([row.name for row in CONVENTIONS]),
+    help="Whose way to count. Default: the benchmark's.",
+)
+@click.option(
+    "--realtime",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="FPS",
+    help="Frames arrive at this rate, and a late answer counts as the old box.",
+)
+@click.option("--preset", help="One of the bundles' sets of hyper-parameters.")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
+@click.option("--backend", default="auto", show_default=True, help="Runtime of the bundles.")
+@click.option("--device", help="cpu or cuda. Default: cpu.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of a tracker.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes side by side.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("trk-eval"),
+    show_default=True,
+    help="Folder of runs, result files and reports. Runs in it are not made again.",
+)
+@click.option("--plots", is_flag=True, help="Draw success and precision, attributes and confidence into --out.")
+@click.option("--html", is_flag=True, help="Write a page with everything, worst sequences first, into --out.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON instead of the table.")
+@click.option("--sequences", "each", is_flag=True, help="Print a table of sequences for each tracker, too.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors, and JSON where it was asked for.")
+@traceback_option
+@click.version_option(package_name="trk-engine")
+def command(folder: Path, **options: Any) -> int:
+    """Evaluate trackers on the sequences in FOLDER: OTB, UAV123, NFS, LaSOT, GOT-10k, TrackingNet, or any folder of
+    folders of images with a groundtruth.txt each.
+    """
+    if options["realtime"] and options["jobs"] > 1:
+        raise UsageError("--realtime measures time: leave --jobs at 1")
+    data = open_dataset(folder, options["layout"], options["subset"])
+    specs = _specs(options)
+    sequences, left_out = _read(data, options["only"])
+    rule = convention(options["rule"] or data.layout.convention)
+    protocol = Protocol(options["realtime"], data.layout.first_pixel)
+    out: Path = options["out"]
+    loud = not options["quiet"]
+    store = Store(out / "runs")
+    jobs = plan(specs, sequences, protocol)
+    done: list[Done] = []
+    with _progress(loud) as progress:
+        task = progress.add_task("runs", total=len(jobs))
+        try:
+            for one in evaluate(jobs, store, protocol, options["jobs"]):
+                done.append(one)
+                progress.update(task, advance=1, description=f"{one.job.spec.label} {one.job.sequence.name}")
+        except KeyboardInterrupt:
+            kept = sum(1 for one in done if one.run is not None)
+            click.echo(
+                f"trk-eval: interrupted; {kept} of {len(jobs)} runs are in {store.folder}: the same command goes on "
+                "from there",
+                err=True,
+            )
+            return EXIT_INTERRUPTED
+    sets = gather(specs, done, rule)
+    report = accuracy_report(sets, data, rule, protocol, left_out)
+    written = _write(sets, data, protocol, out, report)
+    if options["plots"] or options["html"]:
+        written += _pictures(sets, report, out, options)
+    _print(sets, report, options, list(notes(sets, rule, protocol, options["jobs"])))
+    if loud:
+        for path in written:
+            console.print(f"wrote {path}", soft_wrap=True)
+    return _failures(sets, left_out)
+
+
+def _specs(options: dict[str, Any]) -> list[Spec]:
+    """Return what is to be evaluated, each under a name of its own."""
+    bundles = options["bundles"] or ([] if options["peers"] else [default_bundle()])
+    shared = {name: options[name] for name in ("backend", "device", "threads", "preset")}
+    shared["params"] = parse_settings(options["settings"])
+    specs = [bundle_spec(path, **shared) for path in dict.fromkeys(bundles)]
+    specs += [peer_spec(text) for text in dict.fromkeys(options["peers"])]
+    labels = [spec.label for spec in specs]
+    return [
+        replace(spec, label=f"{spec.label}-{number}") if labels.count(spec.label) > 1 else spec
+        for number, spec in enumerate(specs, 1)
+    ]
+
+
+def _read(data: DataSet, only: Many[str]) -> tuple[list[Sequence], dict[str, str]]:
+    """Return the sequences that can be read, and why the others can't."""
+    found = [one for one in data.found if not only or any(fnmatch(one.name, pattern) for pattern in only)]
+    if not found:
+        names = ", ".join(one.name for one in data.found[:8])
+        raise UsageError(f"--only {' '.join(only)} matches none of {len(data.found)} sequences: {names}, ...")
+    sequences, left_out = [], {}
+    for one in found:
+        try:
+            sequence = one.read()
+            sequence.fingerprint()
+            sequences.append(sequence)
+        except SourceError as error:
+            left_out[one.name] = str(error)
+    if not sequences:
+        raise SourceError(f"none of {len(found)} sequences can be read; the first: {next(iter(left_out.values()))}")
+    return sequences, left_out
+
+
+def _write(sets: Many[OnSet], data: DataSet, protocol: Protocol, out: Path, report: dict[str, Any]) -> list[Path]:
+    written = []
+    suffix = f"-realtime{protocol.realtime:g}" if protocol.realtime else ""
+    for one in sets:
+        runs: list[Run] = [found.run for found in one.found]
+        if one.spec.is_ready or not runs:
+            continue
+        place = out / "results" / data.layout.name / f"{_file_name(one.spec.label)}{suffix}"
+        complete = len(runs) == len(data.found)
+        form = format_of(data.layout.results)
+        written.append(write_results(place, form, runs, data.layout.first_pixel, complete=complete))
+    path = out / "report.json"
+    write_text(path, json.dumps(report, indent=1) + "\n")
+    return [*written, path]
+
+
+def _file_name(label: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in label).lstrip(".") or "tracker"
+
+
+def _pictures(sets: Many[OnSet], report: dict[str, Any], out: Path, options: dict[str, Any]) -> list[Path]:
+    try:
+        from ..bench.plots import draw_plots
+    except ImportError as error:
+        raise UsageError(
+            f"--plots and --html need {error.name}: pip install 'trk-engine[eval]'; the runs are kept in {out}"
+        ) from None
+    plots = draw_plots(sets)
+    written = []
+    if options["plots"]:
+        from ..bench.store import write_bytes
+
+        for name, picture in plots.items():
+            write_bytes(out / f"{name}.png", picture)
+            written.append(out / f"{name}.png")
+    if options["html"]:
+        from ..bench.page import page
+
+        write_text(out / "report.html", page(sets, report, plots))
+        written.append(out / "report.html")
+    return written
+
+
+def _print(sets: Many[OnSet], report: dict[str, Any], options: dict[str, Any], lines: Many[str]) -> None:
+    if options["as_json"]:
+        click.echo(json.dumps(report, indent=2))
+    if options["quiet"]:
+        return
+    if not options["as_json"]:
+        print_data(summary_table(sets))
+        if options["each"]:
+            for one in sets:
+                print_data(sequence_table(one))
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _failures(sets: Many[OnSet], left_out: dict[str, str]) -> int:
+    """Tell in one line each what is not among the figures."""
+    for name, error in left_out.items():
+        click.echo(f"trk-eval: left out {name}: {error}", err=True)
+    for one in sets:
+        for name, error in one.failed.items():
+            click.echo(f"trk-eval: {one.spec.label} failed on {name}: {error}", err=True)
+    return EXIT_ERROR if left_out or any(one.failed for one in sets) else 0
+
+
+def _progress(loud: bool) -> Progress:
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    shown = loud and sys.stderr.isatty()
+    return Progress(*columns, console=console, transient=True, disable=not shown)
+
+
+def main() -> None:
+    """Entry point of trk-eval."""
+    sys.exit(run(command))

@@ -1,0 +1,80 @@
+"""What trk-eval prints: a row for each tracker, a row for each sequence, and what to know about both."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
+
+from rich.markup import escape
+from rich.table import Table
+
+from ..bench.accuracy import OnSet
+from ..bench.conventions import Convention
+from ..bench.evaluate import Protocol
+from ..bench.metrics import FIGURES, intervals
+
+TITLES = {
+    "auc": "AUC",
+    "precision": "P@20",
+    "norm_precision": "normP",
+    "ao": "AO",
+    "sr50": "SR.50",
+    "sr75": "SR.75",
+}
+FEW = 10
+"""Sequences below which an interval over them says little."""
+
+
+def summary_table(sets: Many[OnSet]) -> Table:
+    """Return the means of each tracker in percent, with the 95 % interval of the first figure of each pair."""
+    table = _table("tracker")
+    table.add_column("sequences", justify="right")
+    for one in sets:
+        mean = one.mean()
+        count = f"{len(one.scores)}" if not one.failed else f"{len(one.scores)} ({len(one.failed)} failed)"
+        if mean is None:
+            table.add_row(escape(one.spec.label), *["-"] * len(FIGURES), _fps(one.fps()), count)
+            continue
+        spread = intervals(one.scores)
+        cells = []
+        for name in FIGURES:
+            low, high = spread[name]
+            cells.append(f"{100 * mean.figures[name]:.1f} [{100 * low:.0f}-{100 * high:.0f}]".replace("[", r"\["))
+        table.add_row(escape(one.spec.label), *cells, _fps(one.fps()), count)
+    return table
+
+
+def sequence_table(one: OnSet) -> Table:
+    """Return the figures of one tracker in percent, worst sequence first."""
+    table = _table(one.spec.label)
+    table.add_column("frames", justify="right")
+    scored = sorted(one.scored, key=lambda item: item.score.figures["auc"] if item.score else 0)
+    for item in scored:
+        assert item.score is not None
+        cells = [f"{100 * item.score.figures[name]:.1f}" for name in FIGURES]
+        table.add_row(escape(item.sequence.name), *cells, _fps(item.fps), str(len(item.run.boxes)))
+    return table
+
+
+def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, jobs: int) -> Iterator[str]:
+    """Yield what has to be known to read the figures."""
+    yield f"Percent; in brackets the 95 % interval of a bootstrap over sequences. Counted as {rule.name}: {rule.source}"
+    if protocol.realtime:
+        yield f"Real time: frames arrive at {protocol.realtime:g} a second, and a late answer counts as the old box"
+    if any(0 < len(one.scores) < FEW for one in sets):
+        yield f"Fewer than {FEW} sequences: the intervals say little"
+    if any(one.failed for one in sets):
+        yield "Means of trackers that failed somewhere are over fewer sequences: don't compare them with the others"
+    if jobs > 1:
+        yield f"FPS was measured with {jobs} processes side by side: for speed use trk-bench, or --jobs 1"
+
+
+def _table(first: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(escape(first), no_wrap=True)
+    for name in FIGURES:
+        table.add_column(TITLES[name], justify="right", no_wrap=True)
+    table.add_column("FPS", justify="right")
+    return table
+
+
+def _fps(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f}"
