@@ -31,6 +31,11 @@ Examples:
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
+@click.option(
+    "--safetensors",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the weights as safetensors, under upstream's keys: no pickle any more.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the models and stop.")
 @traceback_option
 @click.version_option(package_name="trk-engine")
@@ -44,6 +49,7 @@ def command(
     settings: tuple[str, ...],
     maps: bool,
     out: Path | None,
+    safetensors: Path | None,
     listing: bool,
 ) -> int:
     """Write a bundle: the template branch and the search branch as ONNX graphs, checked against PyTorch."""
@@ -56,17 +62,22 @@ def command(
         return 0
     from ..export.bundle import export_bundle
     from ..export.weights import choose
+    from ..weights.checkpoint import write_safetensors
 
     if randomly and weights:
         raise UsageError("--random and --weights exclude each other")
     if not model and not weights:
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    if randomly and safetensors:
+        raise UsageError("--safetensors keeps the weights of a checkpoint: --random has none")
     if variant and not model:
         raise UsageError(f"--variant {variant} of which model? Name it as --model")
     if randomly:
         row, net, provenance = find(model or "", variant), None, None
     else:
         row, net, provenance = choose(model, variant, weights)
+        if safetensors:
+            write_safetensors(safetensors, net.state_dict(), {"model": row.name, "licence": provenance.licence})
     target = out or Path("bundles") / f"{row.model}-{row.variant}"
     manifest = export_bundle(
         row,

@@ -7,6 +7,7 @@ plain data is refused.
 """
 
 import hashlib
+import os
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
@@ -69,9 +70,20 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 def write_safetensors(
     path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write `tensors` and a few words about them. Tensors that share memory are written once each."""
+    """Write `tensors` and a few words about them, whole or not at all. Raises CheckpointError.
+
+    Tensors that share memory are written once each.
+    """
     plain = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    safetensors.torch.save_file(plain, path, dict(metadata or {}))
+    target = Path(path)
+    fresh = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        safetensors.torch.save_file(plain, fresh, dict(metadata or {}))
+        fresh.replace(target)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{target} can't be written: {error}") from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _fingerprint(path: Path) -> tuple[bytes, str]:

@@ -290,3 +290,12 @@ def test_stored_writes_what_python_2_wrote(tmp_path: Path) -> None:
     write_python2(tmp_path / "old.pth", {"weight": stored(values, "s")}, {"s": values})
     loaded = torch.load(tmp_path / "old.pth", weights_only=False, encoding="latin1")
     assert torch.equal(loaded["weight"], values)
+
+
+def test_safetensors_that_cant_be_written_are_an_error_and_leave_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="can't be written"):
+        write_safetensors(tmp_path / "missing" / "model.safetensors", state())
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(CheckpointError, match="can't be written"):
+        write_safetensors(tmp_path / "folder.safetensors", state())
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
