@@ -100,7 +100,7 @@ def _run(
         for start in range(0, len(of_branch), 16):
             batch = of_branch[start : start + 16]
             crops = np.stack([row[2] for row in batch])
-            pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).flip(1).float()
+            pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
             names = [name for name in SHAPES if name.startswith(branch)]
             for name, values in zip(names, trunk(pixels), strict=True):
                 parts[name].append(values.numpy().astype(np.float16))

@@ -1,7 +1,6 @@
-"""Correlation in forms that learn fast on a CPU: torch's own grouped convolutions crawl there.
+"""Gradients of the depth-wise correlation by forward convolutions: torch's own crawl on a CPU.
 
-Measured on one core, 32 pairs: gradients of the depth-wise correlation 13 ms rather than 43; the full correlation of
-192 channels with one 9x9 kernel a pair 22 ms rather than 230.
+Measured on one core, 32 pairs of 64 channels: 13 ms rather than 43.
 """
 
 from collections.abc import Iterator
@@ -42,31 +41,15 @@ def _grouped(x: Tensor, kernel: Tensor) -> Tensor:
 
 @contextmanager
 def forward_gradients() -> Iterator[None]:
-    """Let every network correlate this way, inside the block."""
-    depthwise, full = correlation.depthwise, correlation.full
+    """Let every network's depth-wise correlation take its gradients this way, inside the block."""
+    original = correlation.depthwise
 
     def replaced(x: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
         out: Tensor = Depthwise.apply(F.pad(x, (padding,) * 4) if padding else x, kernel)  # type: ignore[no-untyped-call]
         return out
 
-    def replaced_full(x: Tensor, kernel: Tensor) -> Tensor:
-        single = kernel.shape[1] == 1 and len(x) == len(kernel) and not (x.requires_grad or kernel.requires_grad)
-        return by_cells(x, kernel[:, 0]) if single else full(x, kernel)
-
-    correlation.depthwise, correlation.full = replaced, replaced_full
+    correlation.depthwise = replaced
     try:
         yield
     finally:
-        correlation.depthwise, correlation.full = depthwise, full
-
-
-def by_cells(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return [N, 1, H', W']: `x` [N, C, H, W] correlated with a kernel [N, C, h, w] each, one product for all cells."""
-    n, c, h, w = kernel.shape
-    height, width = x.shape[2] - h + 1, x.shape[3] - w + 1
-    cells = torch.bmm(kernel.reshape(n, c, h * w).transpose(1, 2), x.reshape(n, c, -1)).reshape(n, h, w, *x.shape[2:])
-    out = x.new_zeros(n, height, width)
-    for row in range(h):
-        for column in range(w):
-            out += cells[:, row, column, row : row + height, column : column + width]
-    return out.unsqueeze(1)
+        correlation.depthwise = original

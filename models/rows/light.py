@@ -16,7 +16,6 @@ ROWS = (
         searches=(SearchSize(255),),
         params={"penalty_k": 0.05, "window_influence": 0.2, "lr": 0.4, "fusion": 0.5},
         geometry={"template_size": 159, "crop": {"recentre": True}, "limits": {"min_size": 4}},
-        channels="RGB",
         notes="The trunk is frozen ImageNet MobileNetV2, so crops become features once and training needs no more.",
     ),
 )

@@ -7,11 +7,11 @@ import torch
 from train_data import moving_squares
 
 from trk.models import correlation
-from trk.models.light import LightNet, light_step
+from trk.models.light import LightNet, light_step, matched_response
 from trk.models.registry import find
 from trk.train.families import family_loss
 from trk.train.features import SHAPES, Plan, Rounds, write_round
-from trk.train.gradients import by_cells, forward_gradients
+from trk.train.gradients import forward_gradients
 from trk.train.pairs import PairBatches, sampling_for
 
 
@@ -125,5 +125,5 @@ def test_the_fast_correlations_are_equal_to_the_plain_ones() -> None:
     assert torch.allclose(plain, fast, atol=1e-4)
     for one, other in zip(expected, found, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-2)
-    assert torch.allclose(correlation.full(x, kernel[:, None]), by_cells(x, kernel), atol=1e-4)
+    assert torch.allclose(correlation.full(x, kernel[:, None]), matched_response(x, kernel), atol=1e-4)
     assert correlation.depthwise.__module__ == "trk.models.correlation"
