@@ -133,6 +133,15 @@ def test_target_is_lost_below_low_and_found_above_high():
     assert graphs == [0, 0, 0, 1, 1, 1, 0, 0]
 
 
+def test_at_low_the_target_is_not_lost_and_at_high_it_is_not_found():
+    motion, target = started(LONG, whens=("always", "lost"))
+    assert advance(motion, target, (9.0, 9.0, 60.0, 40.0), score=0.8) == (109, 89, 60, 40)
+    assert not target.lost
+    advance(motion, target, score=0.1)
+    advance(motion, target, score=0.95)
+    assert target.lost
+
+
 def test_state_is_frozen_below_low_and_moves_again_between_low_and_high():
     motion, target = started(LONG, whens=("always", "lost"))
     assert advance(motion, target, (9.0, 9.0, 70.0, 50.0), score=0.5) == (100, 80, 60, 40)

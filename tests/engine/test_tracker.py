@@ -1,4 +1,5 @@
 import itertools
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -93,12 +94,11 @@ def test_two_runs_give_the_same_bytes(tiny_bundle, clip):
     assert runs[0].tobytes() == runs[1].tobytes()
 
 
-def test_init_again_begins_anew(tracker, clip):
-    first = boxes(tracked(tracker, clip.frames[:6], clip.boxes[0]))
-    tracker.init(clip.frames[9], (5, 5, 200, 17))
-    tracker.update(clip.frames[3])
-    again = boxes(tracked(tracker, clip.frames[:6], clip.boxes[0]))
-    assert first.tobytes() == again.tobytes()
+def test_init_again_begins_anew(tiny_bundle, tracker, clip):
+    tracked(tracker, clip.frames, (10, 20, 60, 90))
+    again = boxes(tracked(tracker, clip.frames, clip.boxes[0]))
+    fresh = boxes(tracked(Tracker(tiny_bundle, threads=1), clip.frames, clip.boxes[0]))
+    assert again.tobytes() == fresh.tobytes()
 
 
 def test_file_and_folder_track_the_same(tiny_bundle, tiny_trk, clip):
@@ -263,6 +263,17 @@ def test_network_gets_the_targets_size_in_crop_pixels(told, tiny_bundle, clip):
     assert asked[0] == pytest.approx([63.5, 63.5])  # half of 127: the context is as large again
     w, h = tracker.state.w, tracker.state.h
     assert w / h == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("recentre", "near"), [(False, 1e-6), (True, 0.51)])
+def test_offset_counts_from_the_target_or_from_where_the_crop_was_cut(told, bundle_copy, clip, recentre, near):
+    manifest = json.loads((bundle_copy / "bundle.json").read_text())
+    manifest["geometry"]["crop"] = {"recentre": recentre, "origin_shift": 0.0}
+    (bundle_copy / "bundle.json").write_text(json.dumps(manifest))
+    x, y, w, h = tracked(told(bundle_copy, [(0, 0, 50, 50, 1)]), clip.frames[:2], (100.3, 110.8, 40, 40))[0].box
+    centre = np.array([x + w / 2, y + h / 2])
+    np.testing.assert_allclose(centre, (120.3, 130.8), atol=near)
+    assert recentre == np.allclose(centre * 2, np.round(centre * 2))  # crops are cut between or amid pixels
 
 
 @pytest.mark.parametrize(
