@@ -66,8 +66,7 @@ class Targets:
 
         Raises FrameError, BoxError; then nothing has changed.
         """
-        # A copy shares the loaded network and its buffers, which every call fills anew; the state is its own.
-        tracker = copy.copy(self._tracker)
+        tracker = _fork(self._tracker)
         tracker.init(frame, box)
         if target is None:
             target = self._last + 1
@@ -75,6 +74,14 @@ class Targets:
         self._trackers[target] = tracker
         self.stages = _sum(self.stages, tracker.stages)
         return target
+
+    def snapshot(self) -> dict[int, Tracker]:
+        """The state of every target, for `restore`; small: kernels and network are shared, not copied."""
+        return {target: _fork(tracker) for target, tracker in self._trackers.items()}
+
+    def restore(self, snapshot: dict[int, Tracker]) -> None:
+        """Go back to a `snapshot`, which stays good."""
+        self._trackers = {target: _fork(tracker) for target, tracker in snapshot.items()}
 
     def remove(self, target: int) -> None:
         """Stop following `target`; one that is not there is fine."""
@@ -170,6 +177,13 @@ def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: T
             results[target] = Result(box, 1.0, False, 0, perf_counter() - began)
         if results:
             yield Followed(frame, dict(sorted(results.items())), decode, targets.stages)
+
+
+def _fork(tracker: Tracker) -> Tracker:
+    """A tracker with a state of its own; network and buffers, which every call fills anew, are shared."""
+    fork = copy.copy(tracker)
+    fork._target = copy.copy(tracker._target)
+    return fork
 
 
 def _size_wh(frame: Frame) -> tuple[int, int]:

@@ -27,10 +27,12 @@ from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
 from .tables import console, say, stage_table
 from .values import parse_seeds, parse_settings
+from .web import run_web
 
 EPILOG = """\b
 Examples:
   trk-run video.mp4 --init 120,80,60,40 --out tracked.mp4 --boxes boxes.csv
+  trk-run video.mp4 --web
   trk-run --demo
 """
 
@@ -79,6 +81,11 @@ Examples:
     help=f"Write the boxes; by suffix: {', '.join(BOX_FORMATS)}; - is JSON lines on stdout. May be repeated.",
 )
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet of the run (.png).")
+@click.option("--web", is_flag=True, help="Draw the targets on a local page and watch them there, in place of --init.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --web; 0 is a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Of --web. Anything else opens it to the network.")
 @click.option("--demo", is_flag=True, help="Track the sample that ships with trk and write trk-demo.mp4.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @traceback_option
@@ -97,6 +104,10 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         about = {"title": clip.title, "attribution": clip.attribution}
     elif not video:
         raise UsageError("no VIDEO: name a file or a folder of images, or try trk-run --demo")
+    elif options["web"]:
+        if inits or options["reverse"] or options["sheet"] or "-" in map(str, options["boxes"]):
+            raise UsageError("--web draws the targets on its page: leave --init, --reverse, --sheet and --boxes - out")
+        seeds = []
     elif not inits:
         raise UsageError("no target: give its box in the first frame as --init x,y,w,h, or draw it: --web")
     else:
@@ -113,6 +124,9 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":
         say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
+    if options["web"] and not demo:
+        outputs = [path for path in (options["out"], *options["boxes"]) if path]
+        return run_web(video, tracker, start, job.end, options, outputs)
     return _run(video, seeds, job, tracker, about, loud)
 
 

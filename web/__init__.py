@@ -1,0 +1,1 @@
+"""A local web page to draw targets in a video and watch them being tracked."""
