@@ -17,6 +17,7 @@ ROOMS = [
     "bench",
     "bench.datasets",
     "video",
+    "web",
     "train",
     "cli",
 ]
@@ -32,11 +33,15 @@ EXTRAS = {
     "export": TORCH,
     "train": TORCH,
     "eval": ["matplotlib>=3.8", "optuna>=4"],
+    "web": ["fastapi>=0.115", "uvicorn>=0.34", "websockets>=15"],
     "trax": ["vot-trax>=4.0"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
     *EXTRAS["export"],
+    *EXTRAS["web"],
+    "httpx>=0.27",
+    "selenium>=4.25",
     "pytest>=8",
     "hypothesis>=6.100",
     "ruff>=0.14",
@@ -61,6 +66,7 @@ setup(
     package_dir={"trk": "."},
     package_data={
         "trk": ["py.typed"],
+        "trk.web": ["page.*"],
         "trk.weights": ["*.trk", "*.safetensors", "*.md", "*.txt", "samples/*/*"],
     },
     install_requires=[
