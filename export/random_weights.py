@@ -1,5 +1,7 @@
 """Seeded random weights: for speed, which does not depend on training. They track nothing."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,7 +20,7 @@ def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
     search = image(crops.searches[0][0], channels)
     template = [image(crops.template, channels), *([crops.size] if net.template_takes_size else [])]
     generator = torch.Generator().manual_seed(seed)
-    norms = []
+    hooks = []
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             fan_in = module.weight[0].numel()
@@ -26,11 +28,19 @@ def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            norms.append((module, module.momentum))
-            module.momentum = 1.0
-    net.train()
+            hooks.append(module.register_forward_pre_hook(_settle))
+    net.eval()
     with torch.no_grad():
         net.search(search, *net.template(*template))
-    net.eval()
-    for norm, momentum in norms:
-        norm.momentum = momentum
+    for hook in hooks:
+        hook.remove()
+
+
+def _settle(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Take the statistics of what is about to be normalised.
+
+    In float64: sums in float32 depend on how many threads add them up, and these weights are made again elsewhere.
+    """
+    x = inputs[0].double()
+    norm.running_mean.copy_(x.mean((0, 2, 3)))
+    norm.running_var.copy_(x.var((0, 2, 3)))

@@ -138,6 +138,20 @@ def test_random_weights_are_made_again_from_the_seed(nano):
     assert not torch.equal(again[key], network_of(bundle).state_dict()[key])
 
 
+def test_random_weights_do_not_depend_on_the_number_of_threads(nano):
+    bundle, before, found = Bundle(nano), torch.get_num_threads(), []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append(network_of(bundle).state_dict())
+    finally:
+        torch.set_num_threads(before)
+    first = "backbone.features.0.1.running_var"  # later ones inherit what convolutions differ by
+    torch.testing.assert_close(found[0][first], found[1][first], rtol=1e-6, atol=0)
+    weights = "ban_head.cls_logits.0.weight"
+    assert torch.equal(found[0][weights], found[1][weights])
+
+
 def test_a_bundle_of_a_checkpoint_needs_that_checkpoint(nano):
     bundle = Bundle(nano)
     weights = bundle.manifest.weights.model_copy(update={"origin": "checkpoint", "file": "n.pth", "sha256": "ab" * 32})
