@@ -85,6 +85,7 @@ setup(
             "trk-bench = trk.cli.bench:main",
             "trk-train = trk.cli.train:main",
             "trk-eval = trk.cli.eval:main",
+            "trk-trax = trk.cli.trax:main",
         ]
     },
 )

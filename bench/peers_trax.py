@@ -13,6 +13,9 @@ from ..video.source import Image
 
 MISSING = "this needs the vot-trax package: pip install 'trk-engine[trax]'"
 
+_ABANDONED: list[Any] = []
+"""Clients whose program died: freeing one crashes the C library of vot-trax 4.0.2."""
+
 
 class TraxPeer:
     """Starts `command` for each target, as the VOT toolkit does, and ends it with the next one."""
@@ -40,7 +43,8 @@ class TraxPeer:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._client = Client(stream=(self._process.stdin.fileno(), self._process.stdout.fileno()))
+            streams = (self._process.stdin.fileno(), self._process.stdout.fileno())
+            self._client = Client(streams, log=_ignore)  # without a logger, 4.0.2 passes None to its C library
             self._client.initialize(self._images(frame), [(Rectangle.create(*box), {})], {})
         except self._trax.TraxException as error:
             raise self._died(error) from None
@@ -60,15 +64,17 @@ class TraxPeer:
         if self._client is not None and self._process.poll() is None:
             with suppress(self._trax.TraxException):
                 self._client.quit()
+        self._client = None  # before the streams: it may close them itself
         for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process = self._client = None
+        self._process = None
 
     def _images(self, frame: Image) -> Any:
         # TraX has images in RGB.
@@ -77,20 +83,30 @@ class TraxPeer:
         return {"color": MemoryImage.create(np.ascontiguousarray(frame[:, :, ::-1]))}
 
     def _died(self, error: Exception) -> BackendError:
+        _ABANDONED.append(self._client)
         code = self._process.poll() if self._process else None
         ended = "" if code is None else f" (it ended with {code})"
         return BackendError(f"command {' '.join(self._command)} stopped answering{ended}: {error}")
 
 
+def _ignore(line: str) -> None:
+    del line
+
+
 def _answer(objects: Any, elapsed: float) -> Result:
-    """What the program said of its one target; nan where it gave no region."""
+    """What the program said of its one target."""
     region, properties = objects[0]
-    box: Box = (nan, nan, nan, nan)
+    confidence = properties.get("confidence") if properties else None
+    return Result(box_of(region), 0.0 if confidence is None else float(confidence), False, 0, elapsed)
+
+
+def box_of(region: Any) -> Box:
+    """Return the box of a TraX region, that around a polygon; nan where there is none."""
     if region.type == "rectangle":
-        box = region.bounds()
-    elif region.type == "polygon":
+        x, y, w, h = region.bounds()
+        return x, y, w, h
+    if region.type == "polygon":
         points = np.array([region.get(number) for number in range(region.size())])
         (x, y), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-        box = (x, y, right - x, bottom - y)
-    confidence = properties.get("confidence") if properties else None
-    return Result(box, 0.0 if confidence is None else float(confidence), False, 0, elapsed)
+        return x, y, right - x, bottom - y
+    return nan, nan, nan, nan
