@@ -86,6 +86,7 @@ setup(
             "trk-train = trk.cli.train:main",
             "trk-eval = trk.cli.eval:main",
             "trk-trax = trk.cli.trax:main",
+            "trk-tune = trk.cli.tune:main",
         ]
     },
 )

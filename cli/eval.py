@@ -90,7 +90,7 @@ def command(folder: Path, **options: Any) -> int:
         raise UsageError("--realtime measures time: leave --jobs at 1")
     data = open_dataset(folder, options["layout"], options["subset"])
     specs = _specs(options)
-    sequences, left_out = _read(data, options["only"])
+    sequences, left_out = read_sequences(data, options["only"])
     rule = convention(options["rule"] or data.layout.convention)
     protocol = Protocol(options["realtime"], data.layout.first_pixel)
     out: Path = options["out"]
@@ -138,7 +138,7 @@ def _specs(options: dict[str, Any]) -> list[Spec]:
     ]
 
 
-def _read(data: DataSet, only: Many[str]) -> tuple[list[Sequence], dict[str, str]]:
+def read_sequences(data: DataSet, only: Many[str]) -> tuple[list[Sequence], dict[str, str]]:
     """Return the sequences that can be read, and why the others can't."""
     found = [one for one in data.found if not only or any(fnmatch(one.name, pattern) for pattern in only)]
     if not found:

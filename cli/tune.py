@@ -1,0 +1,184 @@
+"""trk-tune: better hyper-parameters for a bundle on a data set, reported on clips that were held out."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..bench.conventions import CONVENTIONS, convention
+from ..bench.datasets.layouts import LAYOUTS, open_dataset
+from ..bench.datasets.sequence import Sequence
+from ..bench.machine import versions
+from ..bench.metrics import FIGURES, Score
+from ..bench.tuning import Trial, Tuned, measure, search_space, split, tune
+from ..engine.bundle import Bundle
+from ..engine.params import choose_params
+from ..errors import UsageError
+from ..video.partial import PartialFile
+from ..weights.shipped import default_bundle
+from .command import EXIT_INTERRUPTED, run, traceback_option
+from .eval import read_sequences
+from .eval_tables import TITLES
+from .tables import console
+
+EPILOG = """\b
+Examples:
+  trk-tune sequences --bundle tracker.trk --trials 50 --out tuned.json
+  trk-tune OTB100 --bundle tracker.trk --param penalty_k --param window_influence --hold-out 0.3
+"""
+
+
+@click.command("trk-tune", epilog=EPILOG)
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Bundle to tune: a folder or a .trk file. Default: the one shipped.",
+)
+@click.option("--preset", help="The bundle's set of hyper-parameters to start from.")
+@click.option("--param", "wanted", multiple=True, help="Parameter to search. Default: all of which a range is known.")
+@click.option("--trials", type=click.IntRange(min=2), default=50, show_default=True, help="Sets of values to try.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of the clips that are not tuned on, and that the result is reported on.",
+)
+@click.option(
+    "--figure",
+    type=click.Choice(FIGURES),
+    default="auc",
+    show_default=True,
+    help="What is to become as large as can be.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the search.")
+@click.option("--layout", type=click.Choice([row.name for row in LAYOUTS]), help="How FOLDER is laid out.")
+@click.option("--subset", help="Part of the data set, as for trk-eval.")
+@click.option("--only", multiple=True, metavar="PATTERN", help="Sequences by name, such as 'car*'.")
+@click.option("--convention", "rule", type=click.Choice([row.name for row in CONVENTIONS]), help="Whose way to count.")
+@click.option("--backend", default="auto", show_default=True, help="Runtime.")
+@click.option("--device", help="cpu or cuda. Default: cpu.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime. Default: the runtime's choice.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the values and how they were found (.json).")
+@click.option("--quiet", is_flag=True, help="Print the --set options and nothing else.")
+@traceback_option
+@click.version_option(package_name="trk-engine")
+def command(folder: Path, **options: Any) -> int:
+    """Search for the hyper-parameters with which a bundle is most accurate on the sequences in FOLDER.
+
+    The clips are split: values are chosen on one part, and what they bring is reported on the other. Prints the options
+    that trk-run, trk-eval and trk-trax take.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise UsageError("trk-tune needs optuna: pip install 'trk-engine[eval]'") from None
+    bundle = Bundle(options["bundle"] or default_bundle())
+    start = choose_params(bundle.manifest, options["preset"])
+    space = search_space(start, options["wanted"])
+    data = open_dataset(folder, options["layout"], options["subset"])
+    sequences, left_out = read_sequences(data, options["only"])
+    for name, error in left_out.items():
+        click.echo(f"trk-tune: left out {name}: {error}", err=True)
+    tuned_on, held_out = split(sequences, options["hold_out"])
+    rule = convention(options["rule"] or data.layout.convention)
+    runtime = {name: options[name] for name in ("backend", "device", "threads")}
+    loud = not options["quiet"]
+    out = PartialFile(options["out"]) if options["out"] else None
+    trials: list[Trial] = []
+    try:
+        with _progress(loud) as progress:
+            steps = len(tuned_on) * options["trials"] + 2 * len(held_out)
+            task = progress.add_task("trials", total=steps)
+
+            def evaluate(params: Mapping[str, float], reported: bool) -> Score:
+                clips = held_out if reported else tuned_on
+                found = measure(bundle, {**start, **params}, clips, rule, runtime)
+                progress.advance(task, len(clips))
+                return found
+
+            found = tune(
+                evaluate,
+                start,
+                space,
+                options["trials"],
+                figure=options["figure"],
+                seed=options["seed"],
+                tell=trials.append,
+            )
+        if out:
+            about = _about(found, bundle, tuned_on, held_out, options, rule.name)
+            out.temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+            out.publish()
+    except KeyboardInterrupt:
+        best = max(trials, key=lambda trial: trial.value, default=None)
+        best_so_far = f"; the best so far, not checked on clips held out: {settings(best.params)}" if best else ""
+        click.echo(f"trk-tune: interrupted after {len(trials)} trials{best_so_far}", err=True)
+        return EXIT_INTERRUPTED
+    finally:
+        if out:
+            out.discard()
+    if loud:
+        _report(found, len(tuned_on), held_out, options)
+    click.echo(settings(found.params))
+    return 0
+
+
+def settings(params: Mapping[str, float]) -> str:
+    """Return values as the options that commands take."""
+    return " ".join(f"--set {name}={value:g}" for name, value in params.items())
+
+
+def _about(
+    found: Tuned, bundle: Bundle, tuned_on: list[Sequence], held_out: list[Sequence], options: dict[str, Any], rule: str
+) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {
+        "params": found.params,
+        "bundle": {"path": str(bundle.path), "model": manifest.model, "variant": manifest.variant},
+        "figure": options["figure"],
+        "convention": rule,
+        "tuned_on": [one.name for one in tuned_on],
+        "reported_on": [one.name for one in held_out],
+        "before": found.before.figures,
+        "after": found.after.figures,
+        "seed": options["seed"],
+        "trials": [{"params": trial.params, "value": trial.value} for trial in found.trials],
+        "versions": versions(),
+    }
+
+
+def _report(found: Tuned, tuned_on: int, held_out: list[Sequence], options: dict[str, Any]) -> None:
+    figure = options["figure"]
+    first, best = found.trials[0].value, max(trial.value for trial in found.trials)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"on {len(held_out)} clips held out")
+    for name in FIGURES:
+        table.add_column(TITLES[name], justify="right")
+    for name, score in (("the bundle's values", found.before), ("the values found", found.after)):
+        table.add_row(name, *(f"{100 * score.figures[key]:.1f}" for key in FIGURES))
+    console.print(table)
+    console.print(f"{TITLES[figure]} on the {tuned_on} clips for tuning: {100 * first:.1f} -> {100 * best:.1f}")
+    if found.after.figures[figure] <= found.before.figures[figure]:
+        console.print("On the clips held out that brings nothing: keep the bundle's values", style="yellow")
+
+
+def _progress(loud: bool) -> Progress:
+    columns = (
+        TextColumn("[progress.description]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not (loud and sys.stderr.isatty()))
+
+
+def main() -> None:
+    """Entry point of trk-tune."""
+    sys.exit(run(command))
