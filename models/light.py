@@ -93,23 +93,28 @@ class Trunk(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Move the order of the colours and the division by their spread into the stem. What it adds stays outside:
-        the stem's padding is the mean colour.
-        """
+        """Move the order of the colours and their normalisation into the stem; its padding becomes the mean colour."""
+        assert self.stem.bias is not None
         self.stem.weight.copy_((self.stem.weight / self.std).flip(1))
         self.mean.copy_(self.mean.flip(1))
+        self.stem.bias.sub_((self.stem.weight * self.mean).sum((1, 2, 3)))
         self.folded = True
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features[6] [N, 32, h/8, w/8] and features[13] [N, 96, h/16, w/16] of RGB 0..255 `x`; folded: BGR."""
-        x = x - self.mean if self.folded else (x - self.mean) / self.std
-        x = F.relu6(self.stem(x))
+        x = F.relu6(self._padded_stem(x) if self.folded else self.stem((x - self.mean) / self.std))
         shallow = x
         for number, block in enumerate(self.blocks, start=1):
             x = block(x)
             if number == SHALLOW:
                 shallow = x
         return shallow, x
+
+    def _padded_stem(self, x: Tensor) -> Tensor:
+        row = self.mean.expand(x.shape[0], 3, 1, x.shape[3])
+        x = torch.cat([row, x, row], 2)
+        column = self.mean.expand(x.shape[0], 3, x.shape[2], 1)
+        return F.conv2d(torch.cat([column, x, column], 3), self.stem.weight, self.stem.bias, stride=2)
 
     def expanded(self, shallow: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expansion layers [N, 192, ...] and [N, 576, ...] of cells that `forward` returned."""
