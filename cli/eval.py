@@ -23,7 +23,7 @@ from ..bench.store import Store, write_text
 from ..errors import SourceError, UsageError
 from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
-from .eval_tables import notes, sequence_table, summary_table
+from .eval_tables import notes, published_table, sequence_table, summary_table
 from .tables import console, print_data
 from .values import parse_settings
 
@@ -79,6 +79,9 @@ Examples:
 @click.option("--html", is_flag=True, help="Write a page with everything, worst sequences first, into --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON instead of the table.")
 @click.option("--sequences", "each", is_flag=True, help="Print a table of sequences for each tracker, too.")
+@click.option(
+    "--reproduce", metavar="MODEL", help="Print what was published of a model (or model:variant) beside ours."
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors, and JSON where it was asked for.")
 @traceback_option
 @click.version_option(package_name="trk-engine")
@@ -90,6 +93,7 @@ def command(folder: Path, **options: Any) -> int:
         raise UsageError("--realtime measures time: leave --jobs at 1")
     data = open_dataset(folder, options["layout"], options["subset"])
     specs = _specs(options)
+    rows = _rows(options["reproduce"])
     sequences, left_out = read_sequences(data, options["only"])
     rule = convention(options["rule"] or data.layout.convention)
     protocol = Protocol(options["realtime"], data.layout.first_pixel)
@@ -118,6 +122,8 @@ def command(folder: Path, **options: Any) -> int:
     if options["plots"] or options["html"]:
         written += _pictures(sets, report, out, options)
     _print(sets, report, options, list(notes(sets, rule, protocol, options["jobs"])))
+    if rows and loud:
+        _print_published(rows, sets, data, options["subset"])
     if loud:
         for path in written:
             console.print(f"wrote {path}", soft_wrap=True)
@@ -211,6 +217,33 @@ def _print(sets: Many[OnSet], report: dict[str, Any], options: dict[str, Any], l
             for one in sets:
                 print_data(sequence_table(one))
     for line in lines:
+        console.print(line, markup=False, soft_wrap=not console.is_terminal)
+
+
+def _rows(model: str | None) -> list[Any]:
+    """Return the registry's rows of `model` or `model:variant`. Raises ModelError."""
+    if model is None:
+        return []
+    try:
+        from ..models import registry
+    except ImportError as error:
+        raise UsageError(f"--reproduce needs {error.name}: pip install 'trk-engine[export]'") from None
+    name, _, variant = model.partition(":")
+    return [registry.find(name, variant)] if variant else registry.variants(name)
+
+
+def _print_published(rows: list[Any], sets: Many[OnSet], data: DataSet, subset: str | None) -> None:
+    from ..bench.machine import machine, versions
+    from ..bench.published import compare_published, differences
+
+    found = compare_published(rows, sets, data, subset)
+    if not found:
+        console.print("Nothing was published of it that the registry knows")
+        return
+    print_data(published_table(found))
+    about = {**machine(), **versions()}
+    console.print(f"Ours on {', '.join(f'{name} {value}' for name, value in about.items() if value)}", markup=False)
+    for line in differences(found, sets):
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
+from typing import TYPE_CHECKING
 
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +11,9 @@ from ..bench.accuracy import OnSet
 from ..bench.conventions import Convention
 from ..bench.evaluate import Protocol
 from ..bench.metrics import FIGURES, intervals
+
+if TYPE_CHECKING:
+    from ..bench.published import Compared
 
 TITLES = {
     "auc": "AUC",
@@ -51,6 +55,22 @@ def sequence_table(one: OnSet) -> Table:
         assert item.score is not None
         cells = [f"{100 * item.score.figures[name]:.1f}" for name in FIGURES]
         table.add_row(escape(item.sequence.name), *cells, _fps(item.fps), str(len(item.run.boxes)))
+    return table
+
+
+def published_table(found: "Many[Compared]") -> Table:
+    """Return each published figure with ours beside it, or with what it would take."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("model", "figure", "published", "hardware", "source", "ours", "difference", "of"):
+        right = column in ("published", "ours", "difference")
+        table.add_column(column, justify="right" if right else "left", no_wrap=column != "of")
+    for one in found:
+        ours = "-" if one.ours is None else f"{one.ours:.3g}"
+        apart = "-" if one.ours is None else f"{one.ours - one.published.value:+.3g}"
+        about = one.published
+        name = f"{one.row.model}:{one.row.variant}"
+        cells = (name, about.what, f"{about.value:g}", about.hardware, about.source, ours, apart, one.tracker)
+        table.add_row(*(escape(cell) for cell in cells))
     return table
 
 

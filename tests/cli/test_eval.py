@@ -261,3 +261,12 @@ class Abort:
 
     def __bool__(self):
         os.abort()
+
+
+def test_published_figures_are_printed_beside_ours(data, out, tiny_trk, capsys):
+    assert evaluate(data, out, "--bundle", tiny_trk, "--reproduce", "nanotrack:v3") == 0
+    printed = capsys.readouterr()
+    assert re.search(r"nanotrack:v3 +GOT-10k val AO +0\.719 .* no --bundle of it", printed.out)
+    assert "Ours on" in printed.err
+    assert evaluate(data, out, "--bundle", tiny_trk, "--reproduce", "nothing") == EXIT_ERROR
+    assert "nothing" in capsys.readouterr().err
