@@ -20,6 +20,7 @@ from .errors import (
 if TYPE_CHECKING:
     from .engine.result import Result
     from .engine.tracker import Tracker
+    from .tracking import follow, track
     from .weights.shipped import default_bundle
 
 __version__ = "0.1.0"
@@ -39,6 +40,8 @@ __all__ = [
     "TrkError",
     "UsageError",
     "default_bundle",
+    "follow",
+    "track",
 ]
 
 # Loaded when first asked for: `import trk` costs nothing, and `trk.models` never drags in the engine.
@@ -46,6 +49,8 @@ _LAZY = {
     "Result": ".engine.result",
     "Tracker": ".engine.tracker",
     "default_bundle": ".weights.shipped",
+    "follow": ".tracking",
+    "track": ".tracking",
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.result import Result
-from ..track import Followed
+from ..tracking import Followed
 from ..video.boxes import STDOUT, open_sink
 from ..video.draw import PALETTE, draw
 from ..video.sheet import ContactSheet

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..bench.stages import StageTimes
 from ..engine.tracker import Tracker
 from ..errors import UsageError
-from ..track import follow
+from ..tracking import follow
 from ..video.boxes import BOX_FORMATS
 from ..video.seeds import FORMATS, Seed
 from ..video.source import IMAGE_SUFFIXES, Position

@@ -11,7 +11,7 @@ from typing import Any
 from ..engine.result import Box
 from ..engine.tracker import Tracker
 from ..errors import UsageError
-from ..track import Targets
+from ..tracking import Targets
 from ..video.ahead import Ahead
 from ..video.record import Record
 from ..video.source import STDIN, Frame, Position, Source

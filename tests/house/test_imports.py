@@ -35,7 +35,7 @@ def test_the_rules_see_every_room():
         ("trk", {"cv2", "torch", "onnx", "onnxruntime", "numpy", "av", "pydantic", "rich", "click"}),
         ("trk.errors", {"cv2", "torch", "numpy"}),
         ("trk.engine.tracker", {"torch", "onnx", "av", "rich", "click"}),
-        ("trk.track", {"torch", "onnx", "rich", "click"}),
+        ("trk.tracking", {"torch", "onnx", "rich", "click"}),
         ("trk.cli.run", {"torch", "onnx", "onnxruntime", "safetensors", "trk.models", "trk.export"}),
         ("trk.cli.export", {"torch", "onnx", "trk.models", "trk.export"}),
         ("trk.models.registry", {"cv2", "onnx", "onnxruntime", "trk.engine"}),
@@ -52,7 +52,7 @@ def test_tracker_is_reached_without_pytorch_and_runs(tiny_trk, clip):
 import sys
 sys.modules.update(torch=None, onnx=None, safetensors=None)
 import trk
-from trk.track import track
+from trk.tracking import track
 tracker = trk.Tracker({str(tiny_trk)!r}, threads=1)
 for number, tracked in enumerate(track({str(clip.folder)!r}, {tuple(clip.boxes[0])!r}, tracker)):
     pass

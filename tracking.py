@@ -16,7 +16,7 @@ from .video.seeds import Seed, as_xywh
 from .video.source import Frame, Image, Position, Source
 from .video.span import open_span
 
-log = logging.getLogger("trk.track")
+log = logging.getLogger("trk.tracking")
 
 
 class Tracked(NamedTuple):

@@ -3,7 +3,7 @@ import pytest
 
 from trk import BoxError, SourceError, Tracker
 from trk.bench.ope import overlap
-from trk.track import track
+from trk.tracking import track
 from trk.video.source import open_source
 
 
