@@ -225,7 +225,9 @@ class LightNet(SiameseNet):
         kernel = self.for_kernel(torch.cat([features * (0.3 + 0.7 * inside), inside.expand(-1, 1, -1, -1)], 1))
         embedded = self.size((size / (2 * TYPICAL)).log()).unsqueeze(2).unsqueeze(3)
         matched = []
-        layers = zip(self.trunk.expanded(shallow, deep), torch.split(mean, EXPANDED, 1), MATCHED, (8, 16), strict=True)
+        layers = zip(
+            self.trunk.expanded(shallow, deep), torch.split(mean, list(EXPANDED), 1), MATCHED, (8, 16), strict=True
+        )
         for layer, average, cells, stride in layers:
             mask = self._mask(size, cells, stride, MASK)
             unit = F.normalize(layer - average.unsqueeze(2).unsqueeze(3), dim=1)
@@ -275,7 +277,7 @@ class LightNet(SiameseNet):
         """Return both untrained responses [N, 2, S, S]."""
         maps = []
         for layer, average, kernel in zip(
-            self.trunk.expanded(shallow, deep), torch.split(mean, EXPANDED, 1), matched, strict=True
+            self.trunk.expanded(shallow, deep), torch.split(mean, list(EXPANDED), 1), matched, strict=True
         ):
             maps.append(matched_response(F.normalize(layer - average, dim=1), kernel[:, 0]))
         return torch.cat([maps[0], self.up_cosine(maps[1])], 1)

@@ -69,7 +69,8 @@ def cut(
     cx, cy = x + w / 2 - 0.5, y + h / 2 - 0.5
     matrix = np.array([[sign * sx, 0, middle + dx - sign * sx * cx], [0, sy, middle + dy - sy * cy]])
     fill = tuple(float(value) for value in cv2.mean(image)[:3])
-    crop = cv2.warpAffine(image, matrix, (pixels, pixels), None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, fill)
+    warped = cv2.warpAffine(image, matrix, (pixels, pixels), None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, fill)
+    crop = np.asarray(warped, np.uint8)
     target = np.array([dx, dy, w * sx, h * sy], np.float32)
     if other is not None and rng.random() < rule.distractor:
         _distract(crop, target, other, rng)
