@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..tracking import follow
 from ..video.boxes import BOX_FORMATS
 from ..video.seeds import FORMATS, Seed
-from ..video.source import IMAGE_SUFFIXES, Position
+from ..video.source import IMAGE_SUFFIXES, Position, public_name
 from ..video.span import open_span, parse_position
 from ..weights.clips import sample
 from .command import EXIT_INTERRUPTED, run, traceback_option
@@ -100,7 +100,8 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
             raise UsageError("--demo brings its own video and box: leave VIDEO and --init out")
         clip = sample("bunny")
         video, seeds, job.start = str(clip.video), [Seed(clip.init_box)], clip.init_frame
-        options["out"] = options["out"] or Path("trk-demo.mp4")
+        if not options["web"]:
+            options["out"] = options["out"] or Path("trk-demo.mp4")
         about = {"title": clip.title, "attribution": clip.attribution}
     elif not video:
         raise UsageError("no VIDEO: name a file or a folder of images, or try trk-run --demo")
@@ -124,9 +125,9 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":
         say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
-    if options["web"] and not demo:
+    if options["web"]:
         outputs = [path for path in (options["out"], *options["boxes"]) if path]
-        return run_web(video, tracker, start, job.end, options, outputs)
+        return run_web(video, tracker, job.start, job.end, options, outputs)
     return _run(video, seeds, job, tracker, about, loud)
 
 
@@ -199,7 +200,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
 def _about(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, object]:
     manifest = tracker.manifest
     return {
-        "video": video,
+        "video": public_name(video),
         "init": list(seeds[0].numbers) if len(seeds) == 1 else [asdict(seed) for seed in seeds],
         "model": manifest.model,
         "variant": manifest.variant,

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import SourceError
 from .files import ContainerSource
-from .source import Frame, Image, Source
+from .source import Frame, Image, Source, public_name
 
 log = logging.getLogger("trk.video")
 
@@ -216,10 +216,3 @@ class _Container(ContainerSource):
             raise SourceError(f"{name} can't be opened ({why}): check the address, and that it sends video") from error
         self.ends = container.duration is not None and container.duration > 0
         super().__init__(container, name)
-
-
-def public_name(url: str) -> str:
-    """`url` without user, password and query, for titles and messages."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"

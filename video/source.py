@@ -115,6 +115,14 @@ def open_source(spec: str | Path, *, raw: str | None = None) -> Source:
     raise SourceError(f"no file or folder {text!r}{where}: name a video, an image, a folder of images or a quoted glob")
 
 
+def public_name(spec: str) -> str:
+    """`spec` as it may be shown and written: a URL loses user, password and query."""
+    if URL.match(spec) is None:
+        return spec
+    parts = urlsplit(spec)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def first_bytes(path: Path) -> bytes:
     """The first bytes of a file that holds something of its own.
 

@@ -6,7 +6,7 @@ from ..errors import UsageError
 from ..video.boxes import open_sink
 from ..video.draw import PALETTE, draw
 from ..video.record import Record
-from ..video.source import Frame, Image
+from ..video.source import Frame, Image, public_name
 from ..video.span import open_span
 from ..video.writer import CONTAINERS, open_video
 from .session import Session
@@ -27,7 +27,7 @@ def write_result(session: Session, path: Path) -> Path:
     else:
         manifest = session.tracker.manifest
         about = {
-            "video": session.video,
+            "video": public_name(session.video),
             "model": manifest.model,
             "variant": manifest.variant,
             "weights": manifest.weights.origin,

@@ -3,9 +3,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -262,6 +266,49 @@ def test_a_video_through_a_pipe(clip, tiny_trk, tmp_path):
     done = subprocess.run([sys.executable, "-c", MAIN, *args], input=raw, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert overlap(csv_boxes(boxes), clip.boxes).min() > 0.7
+
+
+@pytest.mark.parametrize(
+    "extra", [["--init", "90,70,48,48"], ["--reverse"], ["--sheet", "s.png"], ["--boxes", "-"], ["--boxes", "b.xml"]]
+)
+def test_options_that_the_page_has_no_use_for(refused, clip, tiny_trk, extra):
+    refused(clip.video, "--web", *extra, "--bundle", tiny_trk, words=("boxes" if "b.xml" in extra else "--web"))
+
+
+def test_page_without_its_extra(clip, tiny_trk):
+    program = "import sys; sys.modules['fastapi'] = None; from trk.cli.run import main; main()"
+    done = call(program, clip.video, "--web", "--bundle", tiny_trk)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "trk-run: --web needs fastapi: pip install trk-engine[web]\n"
+
+
+def test_page_on_a_port_in_use(refused, clip, tiny_trk):
+    pytest.importorskip("fastapi", reason="the extra web is not installed (trk-engine[web])")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        refused(clip.video, "--web", "--port", port, "--bundle", tiny_trk, words=["--port", str(port)])
+
+
+def test_password_of_a_stream_is_written_nowhere(trk_run, clip, tiny_trk, tmp_path):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    boxes = tmp_path / "b.json"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(clip.video.parent))) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        url = f"http://me:secret@127.0.0.1:{server.server_port}/{clip.video.name}?key=hidden"
+        try:
+            code, _, lines = trk_run(url, "--init", clip.init, "--bundle", tiny_trk, "--boxes", boxes)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert code == 0, lines
+    text = boxes.read_text() + "".join(lines)
+    assert f"127.0.0.1:{server.server_port}/{clip.video.name}" in text
+    assert "secret" not in text
+    assert "hidden" not in text
 
 
 SOURCES = {

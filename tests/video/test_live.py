@@ -16,8 +16,8 @@ import small_clips
 
 from trk.errors import SourceError
 from trk.video import live
-from trk.video.live import Capture, LiveSource, open_url, public_name
-from trk.video.source import open_source
+from trk.video.live import Capture, LiveSource, open_url
+from trk.video.source import open_source, public_name
 
 SIZE = (96, 64)
 
@@ -207,3 +207,4 @@ def test_live_pictures_are_not_read_backwards(camera: Camera) -> None:
 
 def test_public_names() -> None:
     assert public_name("rtsp://me:pw@10.0.0.2:554/live?token=1") == "rtsp://10.0.0.2:554/live"
+    assert public_name("clips/a@b?.mp4") == "clips/a@b?.mp4"
