@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import active_children, get_context
@@ -99,39 +100,40 @@ def _in_processes(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator
     """A process that dies takes the jobs with it that were handed out; each of them is then tried alone, once."""
     left = list(jobs)
     suspects: list[Job] = []
+    yield from _shared(left, suspects, protocol, workers)
+    for job in suspects:
+        with _pool(1) as pool:
+            yield _done(job, pool.submit(work, job.spec, job.sequence, protocol).result)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    # Ctrl-C reaches every process: workers end without a word, and this one tells.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
     try:
-        yield from _shared(left, suspects, protocol, workers)
-        for job in suspects:
-            with _pool(1) as pool:
-                yield _done(job, pool.submit(work, job.spec, job.sequence, protocol).result)
+        yield pool
     except BaseException:
         for child in active_children():  # an interrupted evaluation doesn't wait for what is half done
             child.terminate()
         raise
-
-
-def _pool(workers: int) -> ProcessPoolExecutor:
-    # Ctrl-C reaches every process: workers end without a word, and this one tells.
-    return ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL))
+    finally:
+        pool.shutdown()
 
 
 def _shared(left: list[Job], suspects: list[Job], protocol: Protocol, workers: int) -> Iterator[Done]:
     while left:
         handed: dict[Future[Run], Job] = {}
-        with _pool(workers) as pool:
+        with _pool(workers) as pool, suppress(BrokenProcessPool):
             while left or handed:
                 while left and len(handed) < workers:
-                    job = left.pop(0)
-                    handed[pool.submit(work, job.spec, job.sequence, protocol)] = job
+                    handed[pool.submit(work, left[0].spec, left[0].sequence, protocol)] = left[0]
+                    left.pop(0)
                 for future in wait(handed, return_when=FIRST_COMPLETED).done:
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        suspects += handed.values()
-                        handed = {}
-                        break
+                    broken = future.exception()
+                    if isinstance(broken, BrokenProcessPool):
+                        raise broken
                     yield _done(handed.pop(future), future.result)
-                else:
-                    continue
-                break
+        suspects += handed.values()
 
 
 def _done(job: Job, result: Callable[[], Run]) -> Done:

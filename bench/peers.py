@@ -102,7 +102,14 @@ def _bundle_identity(spec: Spec) -> dict[str, Any]:
     files = {file.name: file.sha256 for file in manifest.files}
     # The manifest holds more than the files: sizes, crop rules, limits.
     geometry = hashlib.sha256(manifest.model_dump_json(exclude={"parity"}).encode()).hexdigest()
-    return {"kind": "bundle", "files": files, "manifest": geometry, "params": params, **options}
+    return {
+        "kind": "bundle",
+        "files": files,
+        "manifest": geometry,
+        "params": params,
+        **options,
+        "weights": manifest.weights.origin,
+    }
 
 
 def _open_command(spec: Spec) -> OnePass:

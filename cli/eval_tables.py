@@ -77,6 +77,9 @@ def published_table(found: "Many[Compared]") -> Table:
 def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, jobs: int) -> Iterator[str]:
     """Yield what has to be known to read the figures."""
     yield f"Percent; in brackets the 95 % interval of a bootstrap over sequences. Counted as {rule.name}: {rule.source}"
+    for one in sets:
+        if one.spec.identity().get("weights") == "random":
+            yield f"{one.spec.label} has random weights: its accuracy means nothing"
     if protocol.realtime:
         yield f"Real time: frames arrive at {protocol.realtime:g} a second, and a late answer counts as the old box"
     if any(0 < len(one.scores) < FEW for one in sets):
