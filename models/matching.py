@@ -5,15 +5,14 @@ is taken away from every cell, so that cosines tell things apart. The template b
 scales and makes a kernel of each; the search branch sees one crop a frame, and its three maps say which scale fits.
 That costs a third of three crops a frame. A Gaussian as wide as the target keeps the background out of the kernels.
 
-Source: SiamFC sec. 2-3; MobileNetV2 (features); bench/NOTES.md, "The untrained default", for every choice.
+Source: SiamFC sec. 2-3; MobileNetV2 sec. 3 (the expansion layers); bench/NOTES.md, "The untrained default", for every
+choice.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from . import correlation
-from .light import CHANNELS, Trunk
+from .light import EXPANDED, Trunk
 from .network import SiameseNet
 
 SCALES = 3
@@ -39,30 +38,44 @@ class Matching(SiameseNet):
         super().__init__()
         self.trunk = Trunk()
 
+    def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is compared, [N, 192, 32, 32] and [N, 576, 16, 16], of crops [N, 3, 255, 255], RGB 0..255."""
+        return self.trunk.expanded(*self.trunk(x))
+
     def template(self, z: Tensor, size: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
-        """Return kernels [N, 3, 32, 9, 9] and [N, 3, 96, 5, 5], and the mean feature [N, 128, 1, 1].
+        """Return kernels [N, 3, 9, 9, 192] and [N, 3, 5, 5, 576], and the mean feature [N, 768, 1, 1].
 
         z: crops [N * 3, 3, 255, 255], RGB 0..255, those of a target together; size: [N, 2] w, h in pixels of the middle
         crop. The response of a kernel is the mean cosine over its cells, weighed by the Gaussian: 1 in its own crop.
         """
         kernels, means = [], []
-        for layer, cells, stride in zip(self.trunk(z), CELLS, STRIDES, strict=True):
+        for layer, cells, stride in zip(self.features(z), CELLS, STRIDES, strict=True):
             crops = layer.reshape(-1, SCALES, *layer.shape[1:])
             mean = crops.mean((1, 3, 4), keepdim=True)
             first = layer.shape[-1] // 2 - cells // 2
             middle = crops[:, :, :, first : first + cells, first : first + cells]
             mask = gaussian(size, cells, stride)
-            kernels.append(F.normalize(middle - mean, dim=2) * (mask / mask.sum((3, 4), keepdim=True)))
+            kernel = unit(middle - mean) * (mask / mask.sum((3, 4), keepdim=True))
+            kernels.append(kernel.permute(0, 1, 3, 4, 2))
             means.append(mean.squeeze(1))
         return *kernels, torch.cat(means, 1)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the maps [N, 3, 24, 24] and [N, 3, 12, 12], cosines, of crops `x` [N, 3, 255, 255], RGB 0..255."""
         *matched, means = kernels
-        maps = []
-        for layer, kernel, mean in zip(self.trunk(x), matched, means.split(CHANNELS, 1), strict=True):
-            maps.append(correlation.full(F.normalize(layer - mean, dim=1), kernel))
-        return tuple(maps)
+        layers = zip(self.features(x), matched, torch.split(means, list(EXPANDED), 1), strict=True)
+        return tuple(correlate(unit(layer - mean), kernel) for layer, kernel, mean in layers)
+
+
+def unit(cells: Tensor) -> Tensor:
+    """Return `cells` [..., C, H, W] with the vector of every cell, along C, of length 1.
+
+    Squares are summed by a matrix product: ONNX Runtime's reductions along an axis that is not the last take ten times
+    as long.
+    """
+    squares = cells.square().flatten(-2)
+    lengths = torch.ones(1, squares.shape[-2], device=cells.device) @ squares
+    return cells * (lengths + 1e-12).rsqrt().reshape(*cells.shape[:-3], 1, *cells.shape[-2:])
 
 
 def gaussian(size: Tensor, cells: int, stride: int) -> Tensor:
@@ -73,3 +86,22 @@ def gaussian(size: Tensor, cells: int, stride: int) -> Tensor:
     at = (torch.arange(cells, device=size.device) - cells // 2) * float(stride) + 1.0
     line = torch.exp(-0.5 * (at / (MASK * size.unsqueeze(2))).square())
     return (line[:, 1].unsqueeze(2) * line[:, 0].unsqueeze(1)).reshape(-1, 1, 1, cells, cells)
+
+
+def correlate(x: Tensor, kernel: Tensor) -> Tensor:
+    """Return [N, O, H', W']: `x` [N, C, H, W] correlated with O kernels a target, channels last: [N, O, h, w, C].
+
+    One matrix product, every cell of the kernels with every cell of the map, then sums of shifted maps: rows first,
+    then columns. With few kernels and many channels this takes a third of a convolution's time in ONNX Runtime, which
+    would lay out h * w copies of the map, and it needs no group for each target.
+    """
+    n, o, h, w, c = kernel.shape
+    height, width = x.shape[2] - h + 1, x.shape[3] - w + 1
+    products = (kernel.reshape(n, o * h * w, c) @ x.reshape(n, c, -1)).reshape(n, o, h, w, x.shape[2], x.shape[3])
+    rows = products[:, :, 0, :, :height]
+    for shift in range(1, h):
+        rows = rows + products[:, :, shift, :, shift : shift + height]
+    out = rows[:, :, 0, :, :width]
+    for shift in range(1, w):
+        out = out + rows[:, :, shift, :, shift : shift + width]
+    return out

@@ -25,6 +25,10 @@ class MatchingStep(nn.Module):
     """
 
     param_names = PARAMS
+    shallow_up: Tensor
+    shallow_down: Tensor
+    deep_up: Tensor
+    deep_down: Tensor
     window: Tensor
     outer: Tensor
     exponents: Tensor

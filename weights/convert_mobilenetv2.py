@@ -23,7 +23,7 @@ EPSILON = 1e-5
 
 
 def folded(weights: Mapping[str, Tensor]) -> Trunk:
-    """Return the trunk of `weights`, the state of a MobileNetV2 1.0 with torchvision's names. Raises CheckpointError."""
+    """Return the trunk of `weights`, a MobileNetV2 1.0 with torchvision's names. Raises CheckpointError."""
     trunk = Trunk()
     _fold(weights, "features.0.0", "features.0.1", trunk.stem)
     number = 1
@@ -53,7 +53,9 @@ def _fold(weights: Mapping[str, Tensor], conv: str, norm: str, into: nn.Conv2d) 
             weights[f"{norm}.{part}"].double() for part in ("weight", "bias", "running_mean", "running_var")
         )
     except KeyError as error:
-        raise CheckpointError(f"{error.args[0]} is missing: give MobileNetV2 weights with torchvision's names") from None
+        raise CheckpointError(
+            f"{error.args[0]} is missing: give MobileNetV2 weights with torchvision's names"
+        ) from None
     scale = gain / (variance + EPSILON).sqrt()
     if weight.shape != into.weight.shape:
         raise CheckpointError(f"{conv}.weight is {list(weight.shape)}, the trunk wants {list(into.weight.shape)}")

@@ -26,7 +26,7 @@ ROWS = (
         build=partial(Matching),
         step=_step,
         searches=(SearchSize(255),),
-        params={"scale_penalty": 0.98, "window_influence": 0.2, "scale_lr": 0.5, "scale_step": 1.05},
+        params={"scale_penalty": 0.99, "window_influence": 0.15, "scale_lr": 0.5, "scale_step": 1.05},
         channels="RGB",
         geometry={
             "template_size": 255,
