@@ -23,6 +23,7 @@ from ..video.seeds import FORMATS, Seed
 from ..video.source import IMAGE_SUFFIXES, Position, public_name
 from ..video.span import open_span, parse_position
 from ..weights.clips import sample
+from .batch import run_batch, videos_of
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
 from .tables import console, say, stage_table
@@ -81,6 +82,7 @@ Examples:
     help=f"Write the boxes; by suffix: {', '.join(BOX_FORMATS)}; - is JSON lines on stdout. May be repeated.",
 )
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet of the run (.png).")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Videos beside each other. Default: one a core.")
 @click.option("--web", is_flag=True, help="Draw the targets on a local page and watch them there, in place of --init.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --web; 0 is a free one."
@@ -91,7 +93,10 @@ Examples:
 @traceback_option
 @click.version_option(package_name="trk-engine")
 def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: Any) -> int:
-    """Track targets through VIDEO: a file, a folder or glob of images, a camera (0), a URL, or - for stdin."""
+    """Track targets through VIDEO: a file, a folder or glob of images, a camera (0), a URL, or - for stdin.
+
+    A folder or glob of videos is tracked video by video; outputs then have {name} in their names.
+    """
     about: dict[str, object] = {}
     start, end = parse_position(options["start"], "--start"), options["end"]
     job = Job(start, None if end is None else parse_position(end, "--end"), options)
@@ -111,6 +116,8 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         seeds = []
     elif not inits:
         raise UsageError("no target: give its box in the first frame as --init x,y,w,h, or draw it: --web")
+    elif videos := videos_of(video):
+        return run_batch(videos, inits, options)
     else:
         seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
