@@ -184,8 +184,7 @@ async def _show(socket: WebSocket, session: Session) -> None:
         while True:
             await changed.wait()
             changed.clear()
-            status = session.status(told, epoch)
-            number, image = session.picture_number, session.frame.image
+            status, number, image = await run_in_threadpool(session.look, told, epoch)
             told, epoch = status["first"] + len(status["moments"]), status["epoch"]
             await socket.send_json(status)
             if number != picture:

@@ -3,9 +3,11 @@
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from ..engine.result import Box
@@ -14,10 +16,11 @@ from ..errors import UsageError
 from ..tracking import Targets
 from ..video.ahead import Ahead
 from ..video.record import Record
-from ..video.source import STDIN, Frame, Position, Source
+from ..video.source import STDIN, Frame, Image, Position, Source
 from ..video.span import open_span
 
 MAX_TARGETS = 64
+WAIT_SECONDS = 0.001
 SPEED_FRAMES = 30
 """Frames that the shown frames per second are the mean of."""
 
@@ -64,6 +67,8 @@ class Session:
         self._seconds: deque[float] = deque(maxlen=SPEED_FRAMES)
         self._listeners: list[Callable[[], None]] = []
         self._changed = threading.Condition(threading.RLock())
+        self._count = threading.Lock()
+        self._asking = 0
         self._closed = False
         self._read: Frame | None = None
         if not self.source.live:
@@ -87,14 +92,14 @@ class Session:
         self._listeners.append(callback)
         return lambda: self._listeners.remove(callback)
 
-    def status(self, since: int, epoch: int) -> dict[str, Any]:
-        """What the page has to know now: the current records, and the moments from number `since` on.
+    def look(self, since: int, epoch: int) -> tuple[dict[str, Any], int, Image]:
+        """What the page has to know now, and the picture with its number.
 
-        All of them where `epoch` is not the current one.
+        The moments from number `since` on are told; all of them where `epoch` is not the current one.
         """
-        with self._changed:
+        with self._turn():
             first = since if epoch == self.epoch else 0
-            return {
+            status = {
                 "type": "status",
                 "state": self.state,
                 "message": self.message,
@@ -109,10 +114,11 @@ class Session:
                     for m in self.moments[first:]
                 ],
             }
+            return status, self.picture_number, self.frame.image
 
     def place(self, box: Sequence[float], target: int | None = None) -> int:
         """Follow what `box` holds in the current picture; return its number. Raises BoxError, UsageError."""
-        with self._changed:
+        with self._turn():
             if self.state not in (CHOOSING, PAUSED):
                 raise UsageError(f"a box is drawn before the run or while it is paused, not while it is {self.state}")
             if target is not None and target not in self._targets.ids:
@@ -128,7 +134,7 @@ class Session:
 
     def remove(self, target: int) -> None:
         """Forget a target, from the current picture on."""
-        with self._changed:
+        with self._turn():
             self._targets.remove(target)
             self._marks.pop(target, None)
             if self.moments and self.moments[-1].frame_index == self.frame.index:
@@ -138,7 +144,7 @@ class Session:
 
     def run(self) -> None:
         """Begin, or go on. Raises UsageError: no target yet, or nothing left."""
-        with self._changed:
+        with self._turn():
             if self.state == DONE:
                 raise UsageError("the video has ended: go back on the timeline first")
             if self.state == FAILED:
@@ -150,7 +156,7 @@ class Session:
 
     def pause(self) -> None:
         """Stop after the picture that is being tracked; fine in every state."""
-        with self._changed:
+        with self._turn():
             if self.state == RUNNING:
                 self.state = PAUSED
                 self._tell()
@@ -160,7 +166,7 @@ class Session:
 
         Raises UsageError: a live source, or nothing tracked there; SourceError.
         """
-        with self._changed:
+        with self._turn():
             if not self.seekable:
                 raise UsageError("a stream can't be wound back")
             number = bisect_right([moment.frame_index for moment in self.moments], frame_index) - 1
@@ -182,7 +188,7 @@ class Session:
 
     def records(self) -> list[Record]:
         """All records so far, in the order of frames, then of targets."""
-        with self._changed:
+        with self._turn():
             return [moment.records[target] for moment in self.moments for target in sorted(moment.records)]
 
     def close(self) -> None:
@@ -193,6 +199,18 @@ class Session:
             self._changed.notify_all()
         self.source.close()
         self._thread.join(timeout=2.0)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The session to oneself. The worker lets whoever asks go first: a lock alone would starve them."""
+        with self._count:
+            self._asking += 1
+        try:
+            with self._changed:
+                yield
+        finally:
+            with self._count:
+                self._asking -= 1
 
     def _current(self) -> dict[int, Record]:
         last = self.moments[-1] if self.moments else None
@@ -221,6 +239,8 @@ class Session:
                 if self._closed:
                     return
                 source, (frame, self._read) = self.source, (self._read, None)
+            while self._asking:
+                sleep(WAIT_SECONDS)
             try:
                 frame = frame or next(source, None)  # outside the lock: a stream may keep us waiting
                 self._track(frame, source)
