@@ -78,3 +78,31 @@ def test_no_more_than_the_queue_is_read_ahead(tmp_path: Path) -> None:
         next(ahead)
         assert counting.settled.wait(10)  # one delivered, two that wait, one in the thread's hands
         assert counting.read == 4
+
+
+class Silent(Counting):
+    """A source that gives one frame and then waits, as a pipe does."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.released = threading.Event()
+
+    def __next__(self):  # type: ignore[no-untyped-def]
+        if self.read:
+            self.released.wait(30)
+            raise StopIteration
+        return super().__next__()
+
+
+def test_closing_wakes_a_reader_in_another_thread(tmp_path: Path) -> None:
+    silent = Silent(open_source(small_clips.write_clip(tmp_path / "clip.mp4")))
+    ahead = Ahead(silent)
+    next(ahead)
+    rest: list[Frame] = []
+    reader = threading.Thread(target=lambda: rest.extend(ahead))
+    reader.start()
+    threading.Timer(0.2, silent.released.set).start()
+    ahead.close()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert rest == []
