@@ -139,13 +139,13 @@ def follow(
     `seeds`: where targets begin, or are put right while they are tracked; their numbers are in the format `form`, one
     of `video.seeds.FORMATS`, in pixels or `relative` to the frame. The rest is as for `track`.
     """
-    waiting = list(seeds)
+    waiting: dict[int | None, list[Seed]] = {}
+    for seed in seeds:
+        waiting.setdefault(seed.frame, []).append(seed)
 
     def begin(frame: Frame) -> dict[int, Box]:
-        due = [seed for seed in waiting if seed.frame in (None, frame.index)]
         boxes = {}
-        for seed in due:
-            waiting.remove(seed)
+        for seed in [*waiting.pop(None, []), *waiting.pop(frame.index, [])]:
             try:
                 size_wh = _size_wh(frame)
                 boxes[seed.target] = check_box(as_xywh(seed.numbers, form, size_wh, relative=relative), size_wh)
@@ -156,7 +156,7 @@ def follow(
     with open_span(source, start, end, reverse=reverse) as frames:
         targets = Targets(tracker or Tracker())
         yield from _follow(frames, begin, targets)
-        for seed in waiting:
+        for seed in [seed for left in waiting.values() for seed in left]:
             log.warning("the box of target %s at frame %s was never reached", seed.target, seed.frame)
         if not targets.ids:
             raise SourceError(f"{frames.name} has none of the frames that the boxes are for")

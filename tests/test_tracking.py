@@ -3,7 +3,8 @@ import pytest
 
 from trk import BoxError, SourceError, Tracker
 from trk.bench.ope import overlap
-from trk.tracking import track
+from trk.tracking import Targets, follow, track
+from trk.video.seeds import Seed
 from trk.video.source import open_source
 
 
@@ -62,3 +63,48 @@ def test_source_is_closed_when_tracking_ends_early_or_late(clip, tracker, stop):
     run.close()
     with pytest.raises(StopIteration):
         next(source)
+
+
+def test_targets_begin_where_their_boxes_are_and_a_box_not_reached_is_told(clip, tracker, caplog):
+    seeds = [Seed((200, 150, 40, 40), 2, 5), Seed(tuple(clip.boxes[0]), 1), Seed((1, 2, 30, 40), 3, 99)]
+    followed = list(follow(clip.folder, seeds, tracker, end=8))
+    assert [sorted(one.results) for one in followed] == [[1]] * 5 + [[1, 2]] * 4
+    assert followed[5].results[2].box == (200, 150, 40, 40)
+    assert [record.getMessage() for record in caplog.records] == ["the box of target 3 at frame 99 was never reached"]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_backwards_or_in_part_each_frame_has_the_number_of_its_video(clip, tracker, reverse):
+    first = 12 if reverse else 6
+    tracked = list(track(clip.video, clip.boxes[first], tracker, start=6, end=12, reverse=reverse))
+    numbers = list(range(6, 13))
+    assert [one.frame.index for one in tracked] == (numbers[::-1] if reverse else numbers)
+    found = {one.frame.index: one.result.box for one in tracked}
+    assert overlap(np.array([found[number] for number in numbers]), clip.boxes[6:13]).min() > 0.7
+
+
+def test_many_targets_are_each_followed_as_if_alone(clip, tracker):
+    boxes = [(10.0 + number, 20.0, 60.0, 50.0) for number in range(200)]
+    seeds = [Seed(box, number) for number, box in enumerate(boxes, start=1)]
+    last = list(follow(clip.folder, seeds, tracker, end=2))[-1].results
+    assert sorted(last) == list(range(1, 201))
+    for number in (1, 77, 200):
+        alone = list(track(clip.folder, boxes[number - 1], tracker, end=2))[-1].result
+        assert last[number]._replace(time=0) == alone._replace(time=0)
+
+
+def test_targets_come_go_and_return_to_a_kept_state(clip, tracker):
+    targets = Targets(tracker)
+    first = targets.add(clip.frames[0], clip.boxes[0])
+    second = targets.add(clip.frames[0], (200, 150, 40, 40))
+    targets.update(clip.frames[1])
+    kept = targets.snapshot()
+    expected = targets.update(clip.frames[2])
+    targets.remove(second)
+    targets.remove(99)
+    assert list(targets.update(clip.frames[3])) == [first]
+    assert targets.add(clip.frames[3], (20, 20, 30, 30)) == 3
+    for _ in range(2):
+        targets.restore(kept)
+        again = targets.update(clip.frames[2])
+        assert {t: r._replace(time=0) for t, r in again.items()} == {t: r._replace(time=0) for t, r in expected.items()}
