@@ -3,10 +3,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shared import shared_module
+
 from trk import FrameError
 from trk.engine.crop import Cropper, check_frame, fill_colour, mean_colour
 from trk.engine.geometry import CropRule, round_as
+
+from shared import shared_module
 
 RULES = {
     "pysot": CropRule(),
