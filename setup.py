@@ -35,6 +35,7 @@ EXTRAS = {
     "eval": ["matplotlib>=3.8", "optuna>=4"],
     "web": ["fastapi>=0.115", "uvicorn>=0.34", "websockets>=15"],
     "trax": ["vot-trax>=4.0"],
+    "ray": ["ray>=2.40"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],

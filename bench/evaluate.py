@@ -16,6 +16,7 @@ import cv2
 
 from ..errors import BackendError, TrkError
 from ..video.images import read_image
+from .cluster import on_ray
 from .datasets.sequence import Sequence
 from .ope import OnePass, Run, as_run, run
 from .peers import Spec, open_peer
@@ -68,10 +69,13 @@ def plan(specs: Many[Spec], sequences: Many[Sequence], protocol: Protocol) -> li
     return jobs
 
 
-def evaluate(jobs: Many[Job], store: Store, protocol: Protocol, workers: int = 1) -> Iterator[Done]:
+def evaluate(
+    jobs: Many[Job], store: Store, protocol: Protocol, workers: int = 1, ray: str | None = None
+) -> Iterator[Done]:
     """Yield every job as it gets done, in any order; runs are in the store before they are yielded.
 
-    A job that fails is told and the others go on. `workers`: processes; 1 works in this one.
+    A job that fails is told and the others go on. `workers`: processes; 1 works in this one. `ray`: address of a
+    cluster that does the work instead.
     """
     waiting = []
     for job in jobs:
@@ -80,15 +84,26 @@ def evaluate(jobs: Many[Job], store: Store, protocol: Protocol, workers: int = 1
             yield Done(job, found, cached=True)
         else:
             waiting.append(job)
-    work = _in_processes if workers > 1 and len(waiting) > 1 else _here
-    for done in work(waiting, protocol, workers):
+    if ray and waiting:
+        found_there = _on_cluster(waiting, protocol, ray)
+    elif workers > 1 and len(waiting) > 1:
+        found_there = _in_processes(waiting, protocol, workers)
+    else:
+        found_there = _here(waiting, protocol)
+    for done in found_there:
         if done.run is not None and not done.job.spec.is_ready:
             store.save(done.job.key, done.run, done.job.about)
         yield done
 
 
-def _here(jobs: Many[Job], protocol: Protocol, workers: int) -> Iterator[Done]:
-    del workers
+def _on_cluster(jobs: Many[Job], protocol: Protocol, address: str) -> Iterator[Done]:
+    calls = [(work, (job.spec, job.sequence, protocol)) for job in jobs]
+    for number, found in on_ray(calls, address):
+        job = jobs[number]
+        yield Done(job, None, error=str(found)) if isinstance(found, TrkError) else Done(job, found)
+
+
+def _here(jobs: Many[Job], protocol: Protocol) -> Iterator[Done]:
     for job in jobs:
         try:
             yield Done(job, work(job.spec, job.sequence, protocol))

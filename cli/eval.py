@@ -68,6 +68,7 @@ Examples:
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of a tracker.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes side by side.")
+@click.option("--ray", metavar="ADDRESS", help="Do the work on a Ray cluster: host:port, auto, or local.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -89,8 +90,8 @@ def command(folder: Path, **options: Any) -> int:
     """Evaluate trackers on the sequences in FOLDER: OTB, UAV123, NFS, LaSOT, GOT-10k, TrackingNet, or any folder of
     folders of images with a groundtruth.txt each.
     """
-    if options["realtime"] and options["jobs"] > 1:
-        raise UsageError("--realtime measures time: leave --jobs at 1")
+    if options["realtime"] and (options["jobs"] > 1 or options["ray"]):
+        raise UsageError("--realtime measures time: leave --jobs at 1 and --ray out")
     data = open_dataset(folder, options["layout"], options["subset"])
     specs = _specs(options)
     rows = _rows(options["reproduce"])
@@ -105,7 +106,7 @@ def command(folder: Path, **options: Any) -> int:
     with _progress(loud) as progress:
         task = progress.add_task("runs", total=len(jobs))
         try:
-            for one in evaluate(jobs, store, protocol, options["jobs"]):
+            for one in evaluate(jobs, store, protocol, options["jobs"], options["ray"]):
                 done.append(one)
                 progress.update(task, advance=1, description=f"{one.job.spec.label} {one.job.sequence.name}")
         except KeyboardInterrupt:
@@ -121,7 +122,7 @@ def command(folder: Path, **options: Any) -> int:
     written = _write(sets, data, protocol, out, report)
     if options["plots"] or options["html"]:
         written += _pictures(sets, report, out, options)
-    _print(sets, report, options, list(notes(sets, rule, protocol, options["jobs"])))
+    _print(sets, report, options, list(notes(sets, rule, protocol, bool(options["ray"]) or options["jobs"] > 1)))
     if rows and loud:
         _print_published(rows, sets, data, options["subset"])
     if loud:

@@ -74,7 +74,7 @@ def published_table(found: "Many[Compared]") -> Table:
     return table
 
 
-def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, jobs: int) -> Iterator[str]:
+def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, side_by_side: bool) -> Iterator[str]:
     """Yield what has to be known to read the figures."""
     yield f"Percent; in brackets the 95 % interval of a bootstrap over sequences. Counted as {rule.name}: {rule.source}"
     for one in sets:
@@ -86,8 +86,8 @@ def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, jobs: int) ->
         yield f"Fewer than {FEW} sequences: the intervals say little"
     if any(one.failed for one in sets):
         yield "Means of trackers that failed somewhere are over fewer sequences: don't compare them with the others"
-    if jobs > 1:
-        yield f"FPS was measured with {jobs} processes side by side: for speed use trk-bench, or --jobs 1"
+    if side_by_side:
+        yield "FPS was measured with several processes side by side: for speed use trk-bench, or --jobs 1"
 
 
 def _table(first: str) -> Table:

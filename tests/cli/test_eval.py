@@ -211,7 +211,7 @@ BAD = {
     "unknown of opencv": (["set", "--tracker", "opencv:tld"], "OpenCV has no tracker 'tld' here"),
     "opencv without files": (["set", "--tracker", "opencv:vit"], "opencv:vit needs 1 files"),
     "opencv of no file": (["set", "--tracker", "opencv:vit:none.onnx"], "no file none.onnx"),
-    "real time in parallel": (["set", "--realtime", "30", "--jobs", "2"], "leave --jobs at 1"),
+    "real time in parallel": (["set", "--realtime", "30", "--jobs", "2"], "leave --jobs at 1 and --ray out"),
     "no rate": (["set", "--realtime", "0"], "realtime"),
     "out is a file": (["set", "--out", "set/there/groundtruth.txt"], "out"),
 }
