@@ -21,7 +21,7 @@ def run_web(
     """Serve the page until Ctrl-C, then write `outputs`. Raises TrkError."""
     try:
         from ..web.results import write_result
-        from ..web.server import address, bind, new_token, serve
+        from ..web.server import address, bind, make_server, new_token
         from ..web.session import Session
     except ImportError as error:
         raise UsageError(f"--web needs {error.name}: pip install trk-engine[web]") from None
@@ -37,7 +37,7 @@ def run_web(
             click.echo(address(listener, host, token))
             say("draw the target on this page; Ctrl-C ends")
             with suppress(KeyboardInterrupt):
-                serve(session, listener, token, host)
+                make_server(session, token, host).run(sockets=[listener])
             if session.records():
                 for path in outputs:
                     say(f"wrote {write_result(session, path)}")

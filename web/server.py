@@ -226,14 +226,14 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(session: Session, listener: socket.socket, token: str, host: str) -> None:
-    """Serve until Ctrl-C."""
+def make_server(session: Session, token: str, host: str) -> uvicorn.Server:
+    """The server of one session, with its limits; `run(sockets=[...])` starts it."""
     app = make_app(session, token, LOOPBACK if host in LOOPBACK else None)
     config = uvicorn.Config(
         app, log_level="error", access_log=False, ws_max_size=MAX_MESSAGE_BYTES, timeout_graceful_shutdown=1,
         lifespan="off", ws="websockets-sansio", server_header=False,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 def new_token() -> str:

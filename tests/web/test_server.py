@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import threading
 import time
 
 import numpy as np
@@ -16,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from trk import SourceError, Tracker, UsageError
 from trk.bench.ope import overlap
-from trk.web.server import bind, make_app, new_token
+from trk.web.server import MAX_MESSAGE_BYTES, address, bind, make_app, make_server, new_token
 from trk.web.session import Session
 
 TOKEN = "token-of-this-test"
@@ -310,3 +311,27 @@ def test_tokens_are_long_and_never_the_same():
     tokens = {new_token() for _ in range(100)}
     assert len(tokens) == 100
     assert min(map(len, tokens)) >= 24
+
+
+def test_message_that_is_too_large_ends_that_page_and_nothing_else(session, clip):
+    connect = pytest.importorskip("websockets.sync.client").connect
+    closed = pytest.importorskip("websockets.exceptions").ConnectionClosedError
+    with bind("127.0.0.1", 0) as listener:
+        server = make_server(session, TOKEN, "127.0.0.1")
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        page = address(listener, "127.0.0.1", TOKEN)
+        live = page.replace("http", "ws", 1).replace("/?", "/live?")
+        try:
+            with connect(live, origin=page.split("/?")[0], open_timeout=30) as socket:
+                socket.send('{"do": "run", "x": "' + "a" * MAX_MESSAGE_BYTES + '"}')
+                with pytest.raises(closed, match="1009"):
+                    list(socket)
+            with connect(live, origin=page.split("/?")[0], open_timeout=30) as socket:
+                assert json.loads(socket.recv(timeout=30))["type"] == "hello"
+                socket.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
+                wait(lambda: session.records())
+        finally:
+            server.should_exit = True
+            thread.join(30)
+    assert not thread.is_alive()
