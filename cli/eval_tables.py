@@ -28,7 +28,7 @@ FEW = 10
 
 
 def summary_table(sets: Many[OnSet]) -> Table:
-    """Return the means of each tracker in percent, with the 95 % interval of the first figure of each pair."""
+    """Return the means of each tracker in percent, with their 95 % intervals where there are two sequences or more."""
     table = _table("tracker")
     table.add_column("sequences", justify="right")
     for one in sets:
@@ -41,7 +41,8 @@ def summary_table(sets: Many[OnSet]) -> Table:
         cells = []
         for name in FIGURES:
             low, high = spread[name]
-            cells.append(f"{100 * mean.figures[name]:.1f} [{100 * low:.0f}-{100 * high:.0f}]".replace("[", r"\["))
+            spread_of = rf" \[{100 * low:.0f}-{100 * high:.0f}]" if len(one.scores) > 1 else ""
+            cells.append(f"{100 * mean.figures[name]:.1f}{spread_of}")
         table.add_row(escape(one.spec.label), *cells, _fps(one.fps()), count)
     return table
 
