@@ -27,7 +27,7 @@ from .layouts import read_data
 from .tracks import Images, Track
 
 CROPS = 96
-"""Calibration crops: more changed no range by more than a tenth when this was tried."""
+"""Calibration crops. Other numbers were not tried."""
 PLAIN = Augment(shift=0, scale=0, colour=0, grey=0, blur=0, noise=0)
 
 
