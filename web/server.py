@@ -229,10 +229,18 @@ def bind(host: str, port: int) -> socket.socket:
 def make_server(session: Session, token: str, host: str) -> uvicorn.Server:
     """The server of one session, with its limits; `run(sockets=[...])` starts it."""
     app = make_app(session, token, LOOPBACK if host in LOOPBACK else None)
+    # No logging configuration of its own: uvicorn's would switch off the loggers of trk and of whoever embeds it.
     config = uvicorn.Config(
-        app, log_level="error", access_log=False, ws_max_size=MAX_MESSAGE_BYTES, timeout_graceful_shutdown=1,
-        lifespan="off", ws="websockets-sansio", server_header=False,
-    )  # fmt: skip
+        app,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        timeout_graceful_shutdown=1,
+        lifespan="off",
+        ws="websockets-sansio",
+        server_header=False,
+    )
     return uvicorn.Server(config)
 
 
