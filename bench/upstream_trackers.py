@@ -74,14 +74,14 @@ class UpstreamTracker(ABC):
         self.frame_index += 1
         return Result(box, score, False, self.frame_index, total)
 
-    def is_close_call(self) -> bool:
+    def is_close_call(self, apart: float = 0.0) -> bool:
         """Return whether rounding may have decided the last frame: another runtime may decide it otherwise.
 
         Either the best two choices were as good as equal, or a number that was rounded to whole pixels for the crop
-        lay next to a half.
+        lay next to a half: nearer than ROUNDING, or than the two runtimes were `apart` before it, in pixels.
         """
         to_half = min((abs(value % 1 - 0.5) for value in self.rounded), default=0.5)
-        return to_half < ROUNDING or self.margin() < self.noise
+        return to_half < max(ROUNDING, 2 * apart) or self.margin() < self.noise
 
     @abstractmethod
     def margin(self) -> float:
