@@ -58,6 +58,8 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Row:
     compared = [(row, compare(checkpoint.tensors, shapes(row))) for row in rows]
     fitting = [(row, comparison) for row, comparison in compared if comparison.fits]
     if not fitting:
+        if model is not None:
+            raise CheckpointError(f"{checkpoint.file} is no checkpoint of {model}; {_elsewhere(checkpoint)}")
         row, nearest = max(compared, key=lambda pair: pair[1].likeness)
         if nearest.matched == 0:
             raise CheckpointError(
@@ -142,3 +144,11 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _published_as(row: Row) -> str:
     return row.checkpoint.file.lower() if row.checkpoint else ""
+
+
+def _elsewhere(checkpoint: Checkpoint) -> str:
+    """Say which row a checkpoint fits that does not fit the model it was given for."""
+    try:
+        return f"it is one of {recognise(checkpoint).name}: leave --model out"
+    except CheckpointError as error:
+        return str(error)
