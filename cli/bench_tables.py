@@ -60,9 +60,9 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
         lines.append("[yellow]random weights: they show speed and track nothing[/yellow]")
     load, cores = report["load_average"]["before"], machine["usable_cores"] or 1
     if load and load[0] > BUSY * cores:
-        line = f"other work was running (load {load[0]:g} on {cores} cores): FPS would be higher on a quiet machine"
+        line = f"other work was running (load {load[0]:g} on {cores} cores): trust the ratios of processor time first"
         if any(entry["threads"] > 1 for entry in report["entries"]):
-            line += "; with more than one thread ratios don't hold either, threads that wait by spinning lose most"
+            line += ", and none with more than one thread: threads that wait by spinning lose most"
         lines.append(f"[yellow]{line}[/yellow]")
     return lines
 
