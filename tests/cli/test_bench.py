@@ -1,4 +1,5 @@
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from nano import nano_bundle
 from trk.bench.stages import TRACKING
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from trk.weights.shipped import default_bundle
 
 QUICK = ("--frames", "6", "--warmup", "3", "--rounds", "2")
 
@@ -84,11 +86,20 @@ def test_bundles_of_one_name_are_told_apart_by_their_paths(clip, tiny_trk, tmp_p
     assert names == [str(tiny_trk), str(other)]
 
 
-def test_the_sample_is_the_clip_where_none_is_named(tiny_trk, capsys):
-    words = ["--bundle", str(tiny_trk), "--frames", "3", "--warmup", "1", "--rounds", "1", "--json", "-", "--quiet"]
-    assert run(command, words) == 0
-    clip = json.loads(capsys.readouterr().out)["clip"]
-    assert (clip["name"], clip["size"]) == ("sample bunny", [1280, 720])
+def test_the_sample_and_the_default_bundle_are_measured_where_none_is_named(capsys):
+    assert run(command, ["--frames", "3", "--warmup", "1", "--rounds", "1", "--json", "-", "--quiet"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["clip"]["name"], found["clip"]["size"]) == ("sample bunny", [1280, 720])
+    assert [entry["bundle"] for entry in found["entries"]] == [default_bundle().name]
+
+
+def test_pytorch_stays_out_unless_it_is_compared_with(clip, tiny_trk):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--quiet"]
+    program = (
+        "import sys; from trk.cli.bench import command; from trk.cli.command import run; "
+        f"code = run(command, {words!r}); sys.exit(code or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=clip.folder, check=False).returncode == 0
 
 
 BAD: dict[str, tuple[Callable[[Any], list[str]], str]] = {
