@@ -171,9 +171,11 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
     interrupted = False
     began = perf_counter()
     several = len({seed.target for seed in seeds}) > 1
-    if not loud:
-        logging.getLogger("trk").setLevel(logging.ERROR)
     with ExitStack() as stack:
+        if not loud:
+            log = logging.getLogger("trk")
+            stack.callback(log.setLevel, log.level)
+            log.setLevel(logging.ERROR)
         source = stack.enter_context(
             open_span(video, job.start, job.end, reverse=options["reverse"], ahead=True, raw=options["raw"])
         )
