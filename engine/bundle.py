@@ -129,7 +129,9 @@ class Bundle:
             return Manifest.model_validate_json(self._bytes(MANIFEST_NAME))
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            # A key that is no plain word is shown as Python writes it: it may hold line breaks.
+            words = (str(part) for part in first["loc"])
+            where = ".".join(word if word.isprintable() else ascii(word) for word in words)
             raise BundleError(
                 f"{self.path}: {MANIFEST_NAME} is not valid: {where + ': ' if where else ''}{first['msg']}"
             ) from None

@@ -32,8 +32,33 @@ def randomise(net: SiameseNet, seed: int, crops: Crops, channels: str) -> None:
     net.eval()
     with torch.no_grad():
         net.search(search, *net.template(*template))
+        for hook in hooks:
+            hook.remove()
+        _calm_kernels(net, template, search)
+
+
+def _calm_kernels(net: SiameseNet, template: list[torch.Tensor], search: torch.Tensor) -> None:
+    """Scale the convolutions that make kernels over all channels, [N, O, C, h, w], so that their maps have variance 1.
+
+    Their correlation adds C h w products and has no batch norm behind it: unscaled, it is tens wide and a box's
+    exp(dw) overflows. `kernel_x` makes the map `x`, linearly.
+    """
+    made: dict[int, nn.Conv2d] = {}
+    hooks = [
+        module.register_forward_hook(lambda conv, _, output: made.update({output.data_ptr(): conv}))
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    kernels = net.template(*template)
     for hook in hooks:
         hook.remove()
+    maps = dict(zip(net.map_names, net.search(search, *kernels), strict=True))
+    for name, kernel in zip(net.kernel_names, kernels, strict=True):
+        values = maps.get(name.removeprefix("kernel_"))
+        conv = made.get(kernel.data_ptr())
+        # A kernel that is a feature map of the backbone is left alone: the search runs that layer too.
+        if kernel.dim() == 5 and kernel.shape[1] > 1 and conv is not None and values is not None:
+            conv.weight /= values.double().std()
 
 
 def _settle(norm: Any, inputs: tuple[torch.Tensor, ...]) -> None:
