@@ -120,10 +120,12 @@ def write_until(writer: VideoWriter, count: int, error: type[BaseException]) -> 
     raise error
 
 
-def test_ctrl_c_at_any_moment_of_a_run_leaves_a_playable_video(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_a_signal_at_any_moment_of_a_run_leaves_a_playable_video(tmp_path: Path, number: int) -> None:
     code = (
-        "import sys\n"
+        "import signal, sys\n"
         "import numpy as np\n"
+        "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "from trk.video.writer import open_video\n"
         "noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)\n"
         "with open_video(sys.argv[1], (320, 240), 25.0) as writer:\n"
@@ -139,7 +141,7 @@ def test_ctrl_c_at_any_moment_of_a_run_leaves_a_playable_video(tmp_path: Path) -
             assert run.stdout is not None
             for _ in range(delay + 1):
                 last = int(run.stdout.readline())
-            run.send_signal(signal.SIGINT)
+            run.send_signal(number)
             _, errors = run.communicate(timeout=60)
         assert "KeyboardInterrupt" in errors
         with open_source(path) as source:
