@@ -18,6 +18,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .engine.multi import MultiTracker
     from .engine.result import Result
     from .engine.tracker import Tracker
     from .tracking import follow, track
@@ -33,6 +34,7 @@ __all__ = [
     "ExportError",
     "FrameError",
     "ModelError",
+    "MultiTracker",
     "Result",
     "SinkError",
     "SourceError",
@@ -46,6 +48,7 @@ __all__ = [
 
 # Loaded when first asked for: `import trk` costs nothing, and `trk.models` never drags in the engine.
 _LAZY = {
+    "MultiTracker": ".engine.multi",
     "Result": ".engine.result",
     "Tracker": ".engine.tracker",
     "default_bundle": ".weights.shipped",

@@ -1,6 +1,5 @@
 """`track`: a video goes in, the target's box in every frame comes out; `follow` does it for several targets."""
 
-import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,12 +7,13 @@ from time import perf_counter
 from typing import NamedTuple
 
 from .engine.boxes import check_box
+from .engine.multi import MultiTracker
 from .engine.result import Box, Result, StageTimes
 from .engine.tracker import Tracker
 from .errors import BoxError, SourceError
 from .video.boxes import Record
 from .video.seeds import Seed, as_xywh
-from .video.source import Frame, Image, Position, Source
+from .video.source import Frame, Position, Source
 from .video.span import open_span
 
 log = logging.getLogger("trk.tracking")
@@ -46,58 +46,6 @@ class Followed(NamedTuple):
         return [Record(index, time, r.box, r.score, r.lost, target) for target, r in self.results.items()]
 
 
-class Targets:
-    """Several targets, each followed by a tracker of its own over one loaded bundle; for one thread."""
-
-    def __init__(self, tracker: Tracker):
-        self._tracker = tracker
-        self._trackers: dict[int, Tracker] = {}
-        self._last = 0
-        self.stages = StageTimes(0.0, 0.0, 0.0)
-        """Seconds that the parts of the last `update` took, and of what was added since, all targets together."""
-
-    @property
-    def ids(self) -> list[int]:
-        """The numbers of the targets."""
-        return list(self._trackers)
-
-    def add(self, frame: Image, box: Sequence[float], target: int | None = None) -> int:
-        """Follow what `box` holds in `frame`; return its number. A `target` that is there begins anew.
-
-        Raises FrameError, BoxError; then nothing has changed.
-        """
-        tracker = _fork(self._tracker)
-        tracker.init(frame, box)
-        if target is None:
-            target = self._last + 1
-        self._last = max(self._last, target)
-        self._trackers[target] = tracker
-        self.stages = _sum(self.stages, tracker.stages)
-        return target
-
-    def snapshot(self) -> dict[int, Tracker]:
-        """The state of every target, for `restore`; small: kernels and network are shared, not copied."""
-        return {target: _fork(tracker) for target, tracker in self._trackers.items()}
-
-    def restore(self, snapshot: dict[int, Tracker]) -> None:
-        """Go back to a `snapshot`, which stays good."""
-        self._trackers = {target: _fork(tracker) for target, tracker in snapshot.items()}
-
-    def remove(self, target: int) -> None:
-        """Stop following `target`; one that is not there is fine."""
-        self._trackers.pop(target, None)
-
-    def update(self, frame: Image, skip: Sequence[int] = ()) -> dict[int, Result]:
-        """Where each target is in `frame`; those in `skip` are left as they are. Raises FrameError."""
-        self.stages = StageTimes(0.0, 0.0, 0.0)
-        results = {}
-        for target, tracker in self._trackers.items():
-            if target not in skip:
-                results[target] = tracker.update(frame)
-                self.stages = _sum(self.stages, tracker.stages)
-        return results
-
-
 def track(
     source: Source | Path | str,
     box: Sequence[float],
@@ -114,7 +62,7 @@ def track(
     then of the last frame. The first result is `box` itself, with score 1. Raises SourceError, BoxError.
     """
     with open_span(source, start, end, reverse=reverse) as frames:
-        targets = Targets(tracker or Tracker())
+        targets = MultiTracker(tracker or Tracker(), threads=1)
 
         def begin(frame: Frame) -> dict[int, Box]:
             return {} if targets.ids else {1: check_box(box, _size_wh(frame))}
@@ -126,7 +74,7 @@ def track(
 def follow(
     source: Source | Path | str,
     seeds: Sequence[Seed],
-    tracker: Tracker | None = None,
+    tracker: MultiTracker | Tracker | None = None,
     *,
     form: str = "xywh",
     relative: bool = False,
@@ -137,7 +85,8 @@ def follow(
     """Yield every frame with the box of each target, from the first frame on that has one.
 
     `seeds`: where targets begin, or are put right while they are tracked; their numbers are in the format `form`, one
-    of `video.seeds.FORMATS`, in pixels or `relative` to the frame. The rest is as for `track`.
+    of `video.seeds.FORMATS`, in pixels or `relative` to the frame. `tracker`: None is `MultiTracker()`, on every core.
+    The rest is as for `track`.
     """
     waiting: dict[int | None, list[Seed]] = {}
     for seed in seeds:
@@ -154,7 +103,7 @@ def follow(
         return boxes
 
     with open_span(source, start, end, reverse=reverse) as frames:
-        targets = Targets(tracker or Tracker())
+        targets = tracker if isinstance(tracker, MultiTracker) else MultiTracker(tracker)
         yield from _follow(frames, begin, targets)
         for seed in [seed for left in waiting.values() for seed in left]:
             log.warning("the box of target %s at frame %s was never reached", seed.target, seed.frame)
@@ -162,7 +111,7 @@ def follow(
             raise SourceError(f"{frames.name} has none of the frames that the boxes are for")
 
 
-def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: Targets) -> Iterator[Followed]:
+def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: MultiTracker) -> Iterator[Followed]:
     while True:
         asked = perf_counter()
         frame = next(frames, None)
@@ -179,16 +128,5 @@ def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: T
             yield Followed(frame, dict(sorted(results.items())), decode, targets.stages)
 
 
-def _fork(tracker: Tracker) -> Tracker:
-    """A tracker with a state of its own; network and buffers, which every call fills anew, are shared."""
-    fork = copy.copy(tracker)
-    fork._target = copy.copy(tracker._target)
-    return fork
-
-
 def _size_wh(frame: Frame) -> tuple[int, int]:
     return frame.image.shape[1], frame.image.shape[0]
-
-
-def _sum(one: StageTimes, other: StageTimes) -> StageTimes:
-    return StageTimes(*(a + b for a, b in zip(one, other, strict=True)))

@@ -15,6 +15,7 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.stages import StageTimes
+from ..engine.multi import MultiTracker
 from ..engine.tracker import Tracker
 from ..errors import UsageError
 from ..tracking import follow
@@ -121,11 +122,12 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     else:
         seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
+    several = len({seed.target for seed in seeds}) > 1
     tracker = Tracker(
         options["bundle"],
         options["backend"],
         options["device"],
-        options["threads"],
+        1 if several else options["threads"],  # the targets of a frame are shared out to the cores instead
         preset=options["preset"],
         params=parse_settings(options["settings"]),
     )
@@ -171,6 +173,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
     interrupted = False
     began = perf_counter()
     several = len({seed.target for seed in seeds}) > 1
+    followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
     with ExitStack() as stack:
         if not loud:
             log = logging.getLogger("trk")
@@ -187,7 +190,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         task = progress.add_task(source.name, total=source.count)
         try:
             form, relative = options["init_format"], options["relative"]
-            for followed in follow(source, seeds, tracker, form=form, relative=relative):
+            for followed in follow(source, seeds, followers, form=form, relative=relative):
                 drawn, written = outputs.add(followed)
                 stages = followed.stages
                 # The template branch runs once and would only blur the search branch's times.

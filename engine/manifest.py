@@ -90,6 +90,8 @@ class Manifest(Rule):
     source: str
     family: str
     precision: Literal["fp32", "fp16", "int8"]
+    correlation: str = Field(default="grouped", max_length=40)
+    """How the graphs write correlations: what the kernels' shapes follow from."""
     opset: int
     batch: int = Field(default=1, ge=1, le=1024)
     geometry: Geometry

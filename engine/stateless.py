@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import UsageError
 from .result import Result
+from .state import State as Held
 from .target import Target
 from .tracker import Tracker
 
@@ -61,16 +62,15 @@ class Step:
             tracker = self._tracker
             tracker.init(frame, box)
             crop, size = tracker.backend.template_crop.copy(), tracker._size.copy()
-            self._keep(_key(crop, size), tracker._kernels)
-            assert tracker._target is not None
-            assert tracker._fill is not None
+            assert tracker.state is not None
+            self._keep(_key(crop, size), tracker.state.kernels)
             return {
                 "schema": SCHEMA,
                 "bundle": self._bundle,
                 "template": _to_text(crop),
                 "size": size[0].tolist(),
-                "fill": tracker._fill.tolist(),
-                "target": _plain(tracker._target),
+                "fill": tracker.state.fill.tolist(),
+                "target": _plain(tracker.state.target),
             }
 
     def run(self, state: Mapping[str, Any], frames: Iterable[NDArray[np.uint8]]) -> tuple[list[Result], State]:
@@ -81,8 +81,7 @@ class Step:
         with self._lock:
             tracker = self._tracker
             target, crop, size, fill = self._read(state)
-            tracker._kernels = self._kernels_of(crop, size)
-            tracker._target, tracker._fill = target, fill
+            tracker.state = Held(target, self._kernels_of(crop, size), fill)
             results = [tracker.update(frame) for frame in frames]
             return results, {**state, "target": _plain(target)}
 

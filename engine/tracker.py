@@ -1,9 +1,9 @@
 """`Tracker`: one box in the first frame, then a box in every frame."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,12 @@ from ..weights.shipped import default_bundle
 from .backends import load_backend
 from .boxes import check_box
 from .bundle import Bundle
-from .crop import Cropper, Image, check_frame, fill_colour, mean_colour
+from .crop import Cropper, check_frame, fill_colour, mean_colour
 from .manifest import Manifest
 from .params import SCALE_STEP, choose_params
 from .result import Result, StageTimes
-from .target import Motion, Target
+from .state import State
+from .target import Motion
 
 
 class Tracker:
@@ -66,9 +67,17 @@ class Tracker:
             for search in self.manifest.searches
         ]
         self._size = np.zeros((1, 2), np.float32)
-        self._target: Target | None = None
-        self._kernels: Any = None
-        self._fill: Image | None = None
+        self.state: State | None = None
+        """The target's, None before `init`. A tracker goes on with any state of its bundle that is put here."""
+
+    def twin(self) -> "Tracker":
+        """Another tracker over the same loaded network, without a target: for a thread of its own."""
+        twin = copy.copy(self)
+        twin.backend = self.backend.lane()
+        twin._cropper = Cropper(self.manifest.geometry.crop)
+        twin._size = np.zeros_like(self._size)
+        twin.state = None
+        return twin
 
     def init(self, frame: NDArray[np.uint8], box: Sequence[float]) -> None:
         """Take `box` in `frame` as the target: its kernels are computed here, once. Raises FrameError, BoxError."""
@@ -77,47 +86,46 @@ class Tracker:
         frame_wh = (frame.shape[1], frame.shape[0])
         target = self._motion.start(check_box(box, frame_wh), mean_colour(frame), frame_wh)
         geometry = self.manifest.geometry
-        self._fill = fill_colour(target.mean, geometry.crop)
+        fill = fill_colour(target.mean, geometry.crop)
         side = self._motion.context_side(target.w, target.h) * (geometry.template_size / geometry.exemplar_size)
         crop_started = perf_counter()
         self._cropper.cut_pyramid(
             frame,
             (target.cx, target.cy),
             [side * factor for factor in self._template_factors],
-            self._fill,
+            fill,
             self.backend.template_crop,
         )
         network_started = perf_counter()
         pixels = geometry.template_size / side
         self._size[0] = target.w * pixels, target.h * pixels
-        self._kernels = self.backend.template(self._size, self._param_arrays[0])
-        self._target = target
+        self.state = State(target, self.backend.template(self._size, self._param_arrays[0]), fill)
         self._time(started, crop_started, network_started, perf_counter())
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Return where the target is in `frame`. Raises FrameError; TrkError before `init`."""
         started = perf_counter()
-        target = self._target
-        if target is None or self._fill is None:
+        state = self.state
+        if state is None:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
         check_frame(frame)
-        motion, crop_rule = self._motion, self.manifest.geometry.crop
+        target, motion, crop_rule = state.target, self._motion, self.manifest.geometry.crop
         graph = motion.graph_for(target)
         side = motion.search_side(target, graph)
         crop_started = perf_counter()
         if crop_rule.fill_from == "current":
-            self._fill = fill_colour(mean_colour(frame), crop_rule)
+            state.fill = fill_colour(mean_colour(frame), crop_rule)
         cut = self._cropper.cut_pyramid(
             frame,
             (target.cx, target.cy),
             [side * factor for factor in self._search_factors],
-            self._fill,
+            state.fill,
             self.backend.search_crops[graph],
         )
         network_started = perf_counter()
         pixels = self.manifest.searches[graph].size / side
         self._size[0] = target.w * pixels, target.h * pixels
-        found = self.backend.search(graph, self._kernels, self._size, self._param_arrays[graph])
+        found = self.backend.search(graph, state.kernels, self._size, self._param_arrays[graph])
         network_ended = perf_counter()
         dx, dy, w, h = found.box[0].tolist()
         score = float(found.score[0])
@@ -130,11 +138,6 @@ class Tracker:
         )
         seconds = self._time(started, crop_started, network_started, network_ended)
         return Result(box, score, target.lost, target.frame_index, seconds)
-
-    @property
-    def state(self) -> Target | None:
-        """The target's state, None before `init`. Read it, don't write it."""
-        return self._target
 
     def _time(self, started: float, crop: float, network: float, network_ended: float) -> float:
         ended = perf_counter()

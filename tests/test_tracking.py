@@ -3,7 +3,7 @@ import pytest
 
 from trk import BoxError, SourceError, Tracker
 from trk.bench.ope import overlap
-from trk.tracking import Targets, follow, track
+from trk.tracking import follow, track
 from trk.video.seeds import Seed
 from trk.video.source import open_source
 
@@ -91,20 +91,3 @@ def test_many_targets_are_each_followed_as_if_alone(clip, tracker):
     for number in (1, 77, 200):
         alone = list(track(clip.folder, boxes[number - 1], tracker, end=2))[-1].result
         assert last[number]._replace(time=0) == alone._replace(time=0)
-
-
-def test_targets_come_go_and_return_to_a_kept_state(clip, tracker):
-    targets = Targets(tracker)
-    first = targets.add(clip.frames[0], clip.boxes[0])
-    second = targets.add(clip.frames[0], (200, 150, 40, 40))
-    targets.update(clip.frames[1])
-    kept = targets.snapshot()
-    expected = targets.update(clip.frames[2])
-    targets.remove(second)
-    targets.remove(99)
-    assert list(targets.update(clip.frames[3])) == [first]
-    assert targets.add(clip.frames[3], (20, 20, 30, 30)) == 3
-    for _ in range(2):
-        targets.restore(kept)
-        again = targets.update(clip.frames[2])
-        assert {t: r._replace(time=0) for t, r in again.items()} == {t: r._replace(time=0) for t, r in expected.items()}

@@ -10,10 +10,11 @@ from pathlib import Path
 from time import sleep
 from typing import Any
 
+from ..engine.multi import MultiTracker
 from ..engine.result import Box
+from ..engine.state import State
 from ..engine.tracker import Tracker
 from ..errors import UsageError
-from ..tracking import Targets
 from ..video.ahead import Ahead
 from ..video.record import Record
 from ..video.source import STDIN, Frame, Image, Position, Source
@@ -34,7 +35,7 @@ class Moment:
     frame_index: int
     time: float
     records: dict[int, Record]
-    states: dict[int, Tracker] = field(repr=False)
+    states: dict[int, State] = field(repr=False)
 
 
 class Session:
@@ -62,7 +63,7 @@ class Session:
         """Number of the first frame that can be tracked."""
         self.picture_number = 0
         """Grows with every picture shown."""
-        self._targets = Targets(tracker)
+        self._targets = MultiTracker(tracker)
         self._marks: dict[int, Record] = {}
         self._seconds: deque[float] = deque(maxlen=SPEED_FRAMES)
         self._listeners: list[Callable[[], None]] = []
@@ -264,7 +265,7 @@ class Session:
             self.frame = frame
             self.picture_number += 1
             self._marks = {}
-            self._seconds.append(sum(result.time for result in results.values()))
+            self._seconds.append(sum(self._targets.stages))
             self._keep(
                 {t: Record(frame.index, frame.time, r.box, r.score, r.lost, t) for t, r in sorted(results.items())}
             )

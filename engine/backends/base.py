@@ -31,6 +31,10 @@ class Backend(Protocol):
     search_crops: list[NDArray[np.uint8]]
     """The same for each search graph, [N * scales, S, S, 3]."""
 
+    def lane(self) -> "Backend":
+        """The same loaded network with buffers of its own: what one thread more needs. Kernels serve all lanes."""
+        ...
+
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> Kernels:
         """Return the kernels of what lies in `template_crop`; `size` [N, 2] is w, h of each target in crop pixels."""
         ...

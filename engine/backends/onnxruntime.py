@@ -1,5 +1,6 @@
 """ONNX Runtime: inputs and outputs bound once to memory that both sides share, kernels kept as its own values."""
 
+import copy
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,21 @@ class OnnxRuntimeBackend:
         self._ort = _import()
         self.device = device
         manifest = bundle.manifest
+        self._manifest = manifest
         self._template = self._session(bundle, manifest.template, threads)
         self._searches = [self._session(bundle, graph, threads) for graph in manifest.searches]
+        self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
+        self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
+        self._allocate()
+
+    def lane(self) -> "OnnxRuntimeBackend":
+        """The same sessions, which any number of threads may run at once, with buffers of its own."""
+        lane = copy.copy(self)
+        lane._allocate()
+        return lane
+
+    def _allocate(self) -> None:
+        manifest = self._manifest
         self.template_crop = _buffer(manifest.template, "crop")
         self.search_crops = [_buffer(graph, "crop") for graph in manifest.searches]
         batch = manifest.batch
@@ -40,8 +54,6 @@ class OnnxRuntimeBackend:
         self._score = np.zeros(batch, np.float32)
         self._best = np.zeros(batch, np.int32)
         self._output = SearchOutput(self._box, self._score, self._best)
-        self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
-        self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
         self._bindings = [
             self._bind(session, graph, crop)
             for session, graph, crop in zip(self._searches, manifest.searches, self.search_crops, strict=True)

@@ -261,7 +261,7 @@ def test_network_gets_the_targets_size_in_crop_pixels(told, tiny_bundle, clip):
     tracked(tracker, clip.frames[:3], (100, 100, 40, 40))
     asked = [size[0].tolist() for _, _, size, _ in tracker.backend.asked]
     assert asked[0] == pytest.approx([63.5, 63.5])  # half of 127: the context is as large again
-    w, h = tracker.state.w, tracker.state.h
+    w, h = tracker.state.target.w, tracker.state.target.h
     assert w / h == pytest.approx(2)
 
 

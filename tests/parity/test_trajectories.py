@@ -124,7 +124,7 @@ def follow(tracker: Tracker, trajectory: dict[str, Any], golden: Any) -> None:
         result = tracker.update(image)
         if frame["frame"] > trajectory["valid_until_frame"]:
             break
-        target = tracker.state
+        target = tracker.state.target
         assert target is not None
         centre = frame.get("center") or frame["center_yx"][::-1]
         size = frame.get("size") or frame["target_sz_hw"][::-1]
