@@ -83,6 +83,12 @@ Examples:
     help=f"Write the boxes; by suffix: {', '.join(BOX_FORMATS)}; - is JSON lines on stdout. May be repeated.",
 )
 @click.option("--sheet", type=click.Path(path_type=Path), help="Write a contact sheet of the run (.png).")
+@click.option(
+    "--why",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write a picture of each fall of confidence: crop, score map, penalties, window, ranking, rivals.",
+)
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Videos beside each other. Default: one a core.")
 @click.option("--web", is_flag=True, help="Draw the targets on a local page and watch them there, in place of --init.")
 @click.option(
@@ -112,8 +118,10 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     elif not video:
         raise UsageError("no VIDEO: name a file or a folder of images, or try trk-run --demo")
     elif options["web"]:
-        if inits or options["reverse"] or options["sheet"] or "-" in map(str, options["boxes"]):
-            raise UsageError("--web draws the targets on its page: leave --init, --reverse, --sheet and --boxes - out")
+        if inits or options["reverse"] or options["sheet"] or options["why"] or "-" in map(str, options["boxes"]):
+            raise UsageError(
+                "--web draws the targets on its page: leave --init, --reverse, --sheet, --why and --boxes - out"
+            )
         seeds = []
     elif not inits:
         raise UsageError("no target: give its box in the first frame as --init x,y,w,h, or draw it: --web")
@@ -182,6 +190,9 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         source = stack.enter_context(
             open_span(video, job.start, job.end, reverse=options["reverse"], ahead=True, raw=options["raw"])
         )
+        if options["why"] and several:
+            raise UsageError("--why looks at one target: give one --init")
+        why = _why(tracker, options["why"])
         about = {**about, **_about(video, seeds, tracker), "size_wh": list(source.size_wh)}
         outputs = stack.enter_context(
             Outputs(source, options["out"], options["boxes"], options["sheet"], about, several=several)
@@ -191,6 +202,9 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         try:
             form, relative = options["init_format"], options["relative"]
             for followed in follow(source, seeds, followers, form=form, relative=relative):
+                if why:
+                    (result,) = followed.results.values()
+                    why.add(followed.frame.index, result)
                 drawn, written = outputs.add(followed)
                 stages = followed.stages
                 # The template branch runs once and would only blur the search branch's times.
@@ -201,12 +215,25 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         except KeyboardInterrupt:
             interrupted = True
     frames = len(times.seconds["decode"])
+    seconds = perf_counter() - began
+    pictures, lines = why.write() if why else ([], [])
     if loud:
-        _report(times, frames, perf_counter() - began, tracker, outputs.paths)
+        _report(times, frames, seconds, tracker, [*outputs.paths, *pictures])
+        for line in lines:
+            say(line)
     if interrupted:
         click.echo(f"trk-run: interrupted after {frames} frames; what was written is complete up to there", err=True)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _why(tracker: Tracker, folder: Path | None) -> Any:
+    """Return what watches the run and explains it; None where nobody asked."""
+    if folder is None:
+        return None
+    from ..bench.why import Why
+
+    return Why(tracker, folder)
 
 
 def _about(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, object]:
