@@ -29,6 +29,13 @@ Examples:
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--maps", is_flag=True, help="Keep the raw score and box maps among the search graph's outputs.")
 @click.option(
+    "--correlation",
+    default="grouped",
+    show_default=True,
+    metavar="FORM",
+    help="How correlations are written in the graphs: grouped, shift, gather or toeplitz.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
 @click.option(
@@ -48,6 +55,7 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     maps: bool,
+    correlation: str,
     out: Path | None,
     safetensors: Path | None,
     listing: bool,
@@ -87,6 +95,7 @@ def command(
         preset=preset,
         params=parse_settings(settings),
         maps=maps,
+        correlation=correlation,
         seed=seed,
         report=lambda line: say(line, "dim"),
     )

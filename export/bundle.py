@@ -15,6 +15,7 @@ from ..engine.manifest import SCHEMA_VERSION, Graph, Manifest, Parity, Search, W
 from ..engine.manifest import Tensor as TensorInfo
 from ..engine.params import check_params
 from ..errors import ModelError
+from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
 from .onnx_graph import OPSET
@@ -37,12 +38,14 @@ def export_bundle(
     params: Mapping[str, float] | None = None,
     maps: bool = False,
     seed: int = 0,
+    correlation: str = GROUPED,
     report: Report = lambda _: None,
 ) -> Manifest:
     """Write the bundle of `row` to `out`, a folder or a `.trk` file, and return its manifest.
 
     `net` holds the weights that `weights` describes; without them it gets random ones from `seed`. `preset` and
-    `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs.
+    `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs;
+    `correlation` is the form that correlations are written in, one of models/correlation_forms.py.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -55,7 +58,7 @@ def export_bundle(
     if weights is None:
         randomise(net, seed, crops, row.channels)
         weights = Weights(origin="random", seed=seed, licence="none: random numbers", notice="tracks nothing")
-    traced = trace(net, row, crops, torch.tensor(list(values.values()), dtype=torch.float32), maps, report)
+    traced = trace(net, row, crops, torch.tensor(list(values.values()), dtype=torch.float32), maps, report, correlation)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     files = shared_weights(models) if len(searches) > 1 else {n: m.SerializeToString() for n, m in models.items()}
     external = (WEIGHTS,) if WEIGHTS in files else ()
@@ -68,6 +71,7 @@ def export_bundle(
         source=row.source,
         family=row.family,
         precision="fp32",
+        correlation=correlation,
         opset=OPSET,
         geometry=geometry,
         template=Graph.model_validate(_signature(TEMPLATE, traced.template, external)),

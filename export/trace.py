@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
+from .forms import in_form
 from .graphs import SearchGraph, TemplateGraph, image
 from .onnx_graph import to_onnx, without_outputs
 from .reference import Crops
@@ -31,12 +33,15 @@ class Traced:
     search_flop: float
 
 
-def trace(net: SiameseNet, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report) -> Traced:
+def trace(
+    net: SiameseNet, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report, form: str = GROUPED
+) -> Traced:
     """Return the graphs of `net`, batch norms folded and branches fused.
 
-    Raises ExportError where they disagree with `net`. `maps` leaves the raw maps among the outputs.
+    Raises ExportError where they disagree with `net`. `maps` leaves the raw maps among the outputs; `form` is
+    how correlations are written.
     """
-    fused = net.fused().eval()
+    fused = in_form(net.fused().eval(), form, crops, row.channels)
     agreement = Agreement()
     with torch.no_grad():
         report(f"tracing the template branch of {row.name}")

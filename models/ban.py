@@ -37,6 +37,7 @@ class PixelwiseXCorr(nn.Module):
     def __init__(self, channels: int = 0, tail: bool = False) -> None:
         super().__init__()
         self.CA_layer = ChannelAttention()
+        self.correlate = correlation.Pixelwise()
         self.conv_kernel: nn.Module = _conv_bn(channels) if channels else nn.Identity()
         self.conv_search: nn.Module = _conv_bn(channels) if channels else nn.Identity()
         if tail:
@@ -52,7 +53,7 @@ class PixelwiseXCorr(nn.Module):
 
     def forward(self, xf: Tensor, kernel: Tensor) -> Tensor:
         """Return [N, 64, 16, 16], or [N, 64, 15, 15] with the tail."""
-        out: Tensor = self.CA_layer(correlation.pixelwise(self.conv_search(xf), kernel))
+        out: Tensor = self.CA_layer(self.correlate(self.conv_search(xf), kernel))
         return self.conv(out) if hasattr(self, "conv") else out
 
 
@@ -63,6 +64,7 @@ class DepthwiseXCorr(nn.Module):
         super().__init__()
         self.conv_kernel = _conv_bn(channels)
         self.conv_search = _conv_bn(channels)
+        self.correlate = correlation.Depthwise(padding=1)
 
     def template(self, zf: Tensor) -> Tensor:
         """Return the kernel [N, C, 4, 4]."""
@@ -71,7 +73,8 @@ class DepthwiseXCorr(nn.Module):
 
     def forward(self, xf: Tensor, kernel: Tensor) -> Tensor:
         """Return [N, C, 15, 15]."""
-        return correlation.depthwise(self.conv_search(xf), kernel, padding=1)
+        out: Tensor = self.correlate(self.conv_search(xf), kernel)
+        return out
 
 
 class HeadV1(nn.Module):

@@ -21,6 +21,7 @@ class FusedPixelwise(nn.Module):
     def __init__(self, parts: tuple[PixelwiseXCorr, PixelwiseXCorr]) -> None:
         super().__init__()
         self.conv_kernel = _kernel_convolution(parts)
+        self.correlate = correlation.Pixelwise()
         self.fc = side_by_side([nn.Sequential(p.CA_layer.fc1, nn.ReLU(), p.CA_layer.fc2, nn.Sigmoid()) for p in parts])
         self.conv = side_by_side([p.conv for p in parts]) if hasattr(parts[0], "conv") else nn.Identity()
 
@@ -32,7 +33,7 @@ class FusedPixelwise(nn.Module):
 
     def search(self, xf: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
         """Return [N, 128, S, S]."""
-        corr = correlation.pixelwise(xf, kernel) + offset
+        corr = self.correlate(xf, kernel) + offset
         out: Tensor = self.conv(corr * self.fc(corr.mean((2, 3), keepdim=True)))
         return out
 
@@ -69,6 +70,7 @@ class FusedHeadV3(nn.Module):
         self.corr_pw = FusedPixelwise((head.corr_pw_cls, head.corr_pw_reg))
         self.dw_kernel = side_by_side([d.conv_kernel for d in depthwise], shared_input=True)
         self.dw_search = side_by_side([d.conv_search for d in depthwise], shared_input=True)
+        self.dw_correlate = correlation.Depthwise(padding=1)
         down = [affine(as_conv(down[0])) for down in (head.down_cls, head.down_reg)]
         bias = torch.cat([b for _, b in down])
         self.down_pw = convolution(torch.cat([w[:, :PIXELS] for w, _ in down]), bias, groups=2)
@@ -83,7 +85,7 @@ class FusedHeadV3(nn.Module):
     def search(self, xf: Tensor, *kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits [N, 2, 15, 15] and the logarithms of the distances [N, 4, 15, 15]."""
         pw = self.corr_pw.search(xf, *kernels[:2])
-        dw = correlation.depthwise(self.dw_search(xf), kernels[2], padding=1)
+        dw = self.dw_correlate(self.dw_search(xf), kernels[2])
         out = self.pred(self.tower(self.down_pw(pw) + self.down_dw(dw)))
         return out[:, :CLASSES], out[:, CLASSES:]
 

@@ -2,11 +2,18 @@
 
 A batch of targets is laid out along the channels of one image, so that one grouped convolution serves all of them:
 the form that ONNX Runtime runs fastest on a CPU and that TensorRT builds (bench/NOTES.md). Convolutions need the group
-count as a number: an exported graph has a fixed batch.
+count as a number: an exported graph has a fixed batch. `set_form` writes a network's correlations in another way.
 """
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+from ..errors import ModelError
+from .correlation_forms import FORMS, depthwise_grouped, full_grouped
+
+GROUPED = "grouped"
 
 
 def depthwise(x: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
@@ -14,10 +21,12 @@ def depthwise(x: Tensor, kernel: Tensor, padding: int = 0) -> Tensor:
 
     Source: SiamRPN++ sec. 3.4; STVIR/pysot:pysot/core/xcorr.py.
     """
-    n, c, h, w = kernel.shape
-    flat = x.reshape(1, n * c, x.shape[2], x.shape[3])
-    out = F.conv2d(flat, kernel.reshape(n * c, 1, h, w), padding=padding, groups=n * c)
-    return out.reshape(n, c, out.shape[2], out.shape[3])
+    if padding:
+        n, c, h, w = kernel.shape
+        flat = x.reshape(1, n * c, x.shape[2], x.shape[3])
+        out = F.conv2d(flat, kernel.reshape(n * c, 1, h, w), padding=padding, groups=n * c)
+        return out.reshape(n, c, out.shape[2], out.shape[3])
+    return depthwise_grouped(x, kernel)
 
 
 def full(x: Tensor, kernel: Tensor) -> Tensor:
@@ -27,15 +36,7 @@ def full(x: Tensor, kernel: Tensor) -> Tensor:
     `s` crops of each target lie next to each other (the scales of SiamFC); they share the target's kernels.
     Source: SiamFC sec. 2 (O = 1); SiamRPN sec. 3.2 (O = 2k and 4k).
     """
-    n, o, c, h, w = kernel.shape
-    if n == 1:
-        return F.conv2d(x, kernel[0])
-    s = x.shape[0] // n
-    flat = x.reshape(n, s, c, x.shape[2], x.shape[3]).transpose(0, 1).reshape(s, n * c, x.shape[2], x.shape[3])
-    out = F.conv2d(flat, kernel.reshape(n * o, c, h, w), groups=n)
-    return (
-        out.reshape(s, n, o, out.shape[2], out.shape[3]).transpose(0, 1).reshape(n * s, o, out.shape[2], out.shape[3])
-    )
+    return full_grouped(x, kernel)
 
 
 def pixelwise(x: Tensor, kernel: Tensor) -> Tensor:
@@ -43,6 +44,64 @@ def pixelwise(x: Tensor, kernel: Tensor) -> Tensor:
 
     Source: HonglinChu/SiamTrackers:NanoTrack (pixel-wise correlation of Alpha-Refine).
     """
-    n, c, h, w = kernel.shape
-    weights = kernel.reshape(n, c, h * w).transpose(1, 2)
-    return (weights @ x.reshape(n, c, -1)).reshape(n, h * w, x.shape[2], x.shape[3])
+    _, c, h, w = kernel.shape
+    weights = kernel.reshape(-1, c, h * w).transpose(1, 2)
+    return (weights @ x.reshape(-1, c, x.shape[2] * x.shape[3])).reshape(-1, h * w, x.shape[2], x.shape[3])
+
+
+class Correlation(nn.Module):
+    """A correlation as a layer without parameters: it has a name in its network, and a form."""
+
+    form = GROUPED
+
+
+class Depthwise(Correlation):
+    """`depthwise` in one of FORMS."""
+
+    def __init__(self, padding: int = 0) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return [N, C, H', W'] of x [N, C, H, W]; kernel [N, C, h, w], or what `prepared` made of it."""
+        if self.form == GROUPED:
+            return depthwise(x, kernel, self.padding)
+        padded = F.pad(x, (self.padding,) * 4) if self.padding else x
+        return FORMS[self.form].depthwise(padded, kernel)
+
+    def prepared(self, kernel: Tensor, width: int) -> Tensor:
+        """Return what `forward` wants of `kernel` [N, C, h, w] where the search features are `width` wide."""
+        prepare = FORMS[self.form].prepare
+        return prepare(kernel, width + 2 * self.padding) if prepare else kernel
+
+
+class Full(Correlation):
+    """`full` in one of FORMS."""
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return [N * s, O, H', W'] of x [N * s, C, H, W] and kernel [N, O, C, h, w]."""
+        return full(x, kernel) if self.form == GROUPED else FORMS[self.form].full(x, kernel)
+
+
+class Pixelwise(Correlation):
+    """`pixelwise`, which is a matrix product in every form."""
+
+    def forward(self, x: Tensor, kernel: Tensor) -> Tensor:
+        """Return [N, h * w, H, W] of x [N, C, H, W] and kernel [N, C, h, w]."""
+        return pixelwise(x, kernel)
+
+
+def set_form(net: nn.Module, form: str) -> None:
+    """Write the correlations of `net` in one of FORMS. Raises ModelError where there is none of that name.
+
+    The form "toeplitz" wants depth-wise kernels that went through `Depthwise.prepared`.
+    """
+    if form not in FORMS:
+        raise ModelError(f"no form of correlation {form!r}: choose one of {', '.join(FORMS)}")
+    for module in correlations(net):
+        module.form = form
+
+
+def correlations(net: nn.Module) -> Iterable[Correlation]:
+    """Yield the correlations of `net`."""
+    return (module for module in net.modules() if isinstance(module, Correlation))

@@ -28,6 +28,8 @@ class DaSiamRPN(SiameseNet):
         self.conv_cls1 = nn.Conv2d(channels, channels * 2 * anchors, 3)
         self.conv_cls2 = nn.Conv2d(channels, channels, 3)
         self.regress_adjust = nn.Conv2d(4 * anchors, 4 * anchors, 1)
+        self.correlate_cls = correlation.Full()
+        self.correlate_loc = correlation.Full()
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the kernels [N, 2K, C, 4, 4] and [N, 4K, C, 4, 4] of 127 px crops."""
@@ -38,5 +40,5 @@ class DaSiamRPN(SiameseNet):
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return cls [N, 2K, S, S] and loc [N, 4K, S, S]; 255 px give 17, 271 give 19, 287 give 21."""
         xf = self.featureExtract(x)
-        cls = correlation.full(self.conv_cls2(xf), kernels[0])
-        return cls, self.regress_adjust(correlation.full(self.conv_r2(xf), kernels[1]))
+        cls = self.correlate_cls(self.conv_cls2(xf), kernels[0])
+        return cls, self.regress_adjust(self.correlate_loc(self.conv_r2(xf), kernels[1]))

@@ -179,6 +179,7 @@ class LightNet(SiameseNet):
         self.for_kernel = _normed(nn.Conv2d(width + 1, width, 3, bias=False), nn.BatchNorm2d(width))
         self.for_search = _normed(nn.Conv2d(width, width, 3, bias=False), nn.BatchNorm2d(width))
         self.size = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, width))
+        self.correlate = correlation.Depthwise()
         self.after = nn.BatchNorm2d(width)
         self.mix = _normed(nn.Conv2d(width + 2, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.quality = self._tower(1, bias=-log(50))
@@ -239,7 +240,7 @@ class LightNet(SiameseNet):
         kernel, embedded, *matched, mean = kernels
         cos = self._cosine(shallow, deep, matched, mean)
         features = self.for_search(self._neck(shallow, deep))
-        found = self.after(correlation.depthwise(features, kernel)) + embedded
+        found = self.after(self.correlate(features, kernel)) + embedded
         found = self.mix(torch.cat([found, cos * 4.0], 1))
         loc = self.box(found).clamp(-3.0, 3.0).exp() * TYPICAL
         return self.quality(found), cos, loc

@@ -12,6 +12,7 @@ choice.
 import torch
 from torch import Tensor
 
+from .correlation_forms import gemm_then_shift
 from .light import EXPANDED, Trunk
 from .network import SiameseNet
 
@@ -64,7 +65,7 @@ class Matching(SiameseNet):
         """Return the maps [N, 3, 24, 24] and [N, 3, 12, 12], cosines, of crops `x` [N, 3, 255, 255], RGB 0..255."""
         *matched, means = kernels
         layers = zip(self.features(x), matched, torch.split(means, list(EXPANDED), 1), strict=True)
-        return tuple(correlate(unit(layer - mean), kernel) for layer, kernel, mean in layers)
+        return tuple(gemm_then_shift(unit(layer - mean), kernel) for layer, kernel, mean in layers)
 
 
 def unit(cells: Tensor) -> Tensor:
@@ -86,22 +87,3 @@ def gaussian(size: Tensor, cells: int, stride: int) -> Tensor:
     at = (torch.arange(cells, device=size.device) - cells // 2) * float(stride) + 1.0
     line = torch.exp(-0.5 * (at / (MASK * size.unsqueeze(2))).square())
     return (line[:, 1].unsqueeze(2) * line[:, 0].unsqueeze(1)).reshape(-1, 1, 1, cells, cells)
-
-
-def correlate(x: Tensor, kernel: Tensor) -> Tensor:
-    """Return [N, O, H', W']: `x` [N, C, H, W] correlated with O kernels a target, channels last: [N, O, h, w, C].
-
-    One matrix product, every cell of the kernels with every cell of the map, then sums of shifted maps: rows first,
-    then columns. With few kernels and many channels this takes less than half of a convolution's time in ONNX Runtime,
-    which lays out h * w copies of the map, and it needs no group for each target.
-    """
-    n, o, h, w, c = kernel.shape
-    height, width = x.shape[2] - h + 1, x.shape[3] - w + 1
-    products = (kernel.reshape(n, o * h * w, c) @ x.reshape(n, c, -1)).reshape(n, o, h, w, x.shape[2], x.shape[3])
-    rows = products[:, :, 0, :, :height]
-    for shift in range(1, h):
-        rows = rows + products[:, :, shift, :, shift : shift + height]
-    out = rows[:, :, 0, :, :width]
-    for shift in range(1, w):
-        out = out + rows[:, :, shift, :, shift : shift + width]
-    return out

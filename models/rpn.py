@@ -74,6 +74,7 @@ class DepthwiseXCorr(nn.Module):
             *(nn.Conv2d(hidden, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)),
             nn.Conv2d(hidden, outputs, 1),
         )
+        self.correlate = correlation.Depthwise()
 
     def template(self, zf: Tensor) -> Tensor:
         """Return the kernel [N, hidden, h - 2, w - 2] of template features [N, C, h, w]: 5x5, or 4x4 for AlexNet."""
@@ -82,7 +83,7 @@ class DepthwiseXCorr(nn.Module):
 
     def search(self, xf: Tensor, kernel: Tensor) -> Tensor:
         """Return the map [N, outputs, S, S] of search features [N, C, h, w]."""
-        out: Tensor = self.head(correlation.depthwise(self.conv_search(xf), kernel))
+        out: Tensor = self.head(self.correlate(self.conv_search(xf), kernel))
         return out
 
 
@@ -163,6 +164,8 @@ class UPChannelRPN(nn.Module):
         self.search_cls_conv = nn.Conv2d(inputs, inputs, 3)
         self.search_loc_conv = nn.Conv2d(inputs, inputs, 3)
         self.loc_adjust = nn.Conv2d(4 * anchors, 4 * anchors, 1)
+        self.correlate_cls = correlation.Full()
+        self.correlate_loc = correlation.Full()
 
     def template(self, zf: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Return the kernels [N, 2K, C, k, k] and [N, 4K, C, k, k] of the one map in `zf`."""
@@ -172,8 +175,8 @@ class UPChannelRPN(nn.Module):
 
     def search(self, xf: Sequence[Tensor], *kernels: Tensor) -> tuple[Tensor, Tensor]:
         """Return cls [N, 2K, S, S] and loc [N, 4K, S, S] of the one map in `xf`."""
-        cls = correlation.full(self.search_cls_conv(xf[0]), kernels[0])
-        loc = self.loc_adjust(correlation.full(self.search_loc_conv(xf[0]), kernels[1]))
+        cls = self.correlate_cls(self.search_cls_conv(xf[0]), kernels[0])
+        loc = self.loc_adjust(self.correlate_loc(self.search_loc_conv(xf[0]), kernels[1]))
         return cls, loc
 
 

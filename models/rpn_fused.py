@@ -24,6 +24,7 @@ class FusedLevel(nn.Module):
         self.conv_kernel = side_by_side([b.conv_kernel for b in branches], shared_input=True)
         self.conv_search = side_by_side([b.conv_search for b in branches], shared_input=True)
         self.head = side_by_side([nn.Sequential(*list(b.head)[:3]) for b in branches])
+        self.correlate = correlation.Depthwise()
 
     def template(self, zf: Tensor) -> Tensor:
         """Return the kernel [N, 2C, k, k] of template features [N, C, h, w]."""
@@ -32,7 +33,7 @@ class FusedLevel(nn.Module):
 
     def search(self, xf: Tensor, kernel: Tensor) -> Tensor:
         """Return the features [N, 2C, S, S] that the last convolution turns into maps."""
-        out: Tensor = self.head(correlation.depthwise(self.conv_search(xf), kernel))
+        out: Tensor = self.head(self.correlate(self.conv_search(xf), kernel))
         return out
 
 

@@ -145,6 +145,7 @@ class SASiam(SiameseNet):
             self.fuse = nn.ModuleDict({name: nn.Conv2d(inputs[name], width, 1) for name in self.layer_scales})
             names += [f"kernel_{name}" for name in self.layer_scales]
         self.kernel_names = tuple(names)
+        self.correlate = correlation.Full()
         self.response_bias = nn.ParameterDict({name: torch.zeros(1) for name in self.shares if response_bias})
 
     def fused(self) -> "SASiam":
@@ -191,11 +192,11 @@ class SASiam(SiameseNet):
         given = dict(zip(self.kernel_names, kernels, strict=True))
         scores = []
         if "appearance" in self.shares:
-            scores.append(correlation.full(self.appearance(x), given["kernel_appearance"]))
+            scores.append(self.correlate(self.appearance(x), given["kernel_appearance"]))
         if "semantic" in self.shares:
             features = self.semantic(x)
             for name in self.fuse:
-                scores.append(correlation.full(self._fused_channels(name, features[name]), given[f"kernel_{name}"]))
+                scores.append(self.correlate(self._fused_channels(name, features[name]), given[f"kernel_{name}"]))
         for name, bias in self.response_bias.items():
             scores[0] = scores[0] + bias * self.shares[name]
         return (torch.stack(scores).sum(0),)

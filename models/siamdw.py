@@ -41,6 +41,7 @@ class SiamDWFC(SiameseNet):
         super().__init__()
         self.features = _Features(backbone)
         self.out_scale = out_scale
+        self.correlate = correlation.Full()
 
     def fused(self) -> "SiamDWFC":
         """Return the same network without the convolutions' padding, which the units crop anyway."""
@@ -54,7 +55,7 @@ class SiamDWFC(SiameseNet):
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the score [N * scales, 1, S, S] of crops [N * scales, 3, I, I]: 17x17 for 255 (263 with 135) px."""
-        return (correlation.full(self.features(x), kernels[0]),)
+        return (self.correlate(self.features(x), kernels[0]),)
 
 
 class _UpChannelHead(nn.Module):
@@ -83,6 +84,8 @@ class SiamDWRPN(SiameseNet):
         self.features = _Features(backbone)
         channels = self.features.features.out_channels
         self.connect_model = _UpChannelHead(channels, self.cls_outputs, self.loc_outputs, width)
+        self.correlate_cls = correlation.Full()
+        self.correlate_loc = correlation.Full()
 
     def fused(self) -> "SiamDWRPN":
         """Return the same network without the convolutions' padding, which the units crop anyway."""
@@ -99,6 +102,6 @@ class SiamDWRPN(SiameseNet):
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return cls [N, K | 2K, S, S], raw, and loc [N, 4K, S, S]; 255 px give 17, 271 give 19, 287 give 21."""
         xf = self.features(x)
-        cls = correlation.full(self.connect_model.search_cls(xf), kernels[0])
-        loc = self.connect_model.adjust(correlation.full(self.connect_model.search_reg(xf), kernels[1]))
+        cls = self.correlate_cls(self.connect_model.search_cls(xf), kernels[0])
+        loc = self.connect_model.adjust(self.correlate_loc(self.connect_model.search_reg(xf), kernels[1]))
         return cls, loc

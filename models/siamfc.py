@@ -64,6 +64,7 @@ class SiamFC(SiameseNet):
         super().__init__()
         self.backbone = AlexNetV(version)
         self.out_scale = out_scale
+        self.correlate = correlation.Full()
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the scaled template features [N, 1, C, k, k].
@@ -74,7 +75,7 @@ class SiamFC(SiameseNet):
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the score [N * scales, 1, S, S] of crops [N * scales, 3, I, I]: 255 px give 17x17 (version 2: 33)."""
-        return (correlation.full(self.backbone(x), kernels[0]),)
+        return (self.correlate(self.backbone(x), kernels[0]),)
 
 
 def _unit(conv: nn.Conv2d) -> tuple[nn.Module, ...]:

@@ -12,8 +12,9 @@ from trk.export.graphs import SearchGraph, TemplateGraph
 from trk.export.onnx_graph import to_onnx
 from trk.export.verify import run
 from trk.models import correlation
+from trk.models.correlation_forms import gemm_then_shift
 from trk.models.light import EXPANDED
-from trk.models.matching import CELLS, Matching, correlate, gaussian
+from trk.models.matching import CELLS, Matching, gaussian
 from trk.models.matching_step import REACH, MatchingStep
 from trk.weights.checkpoint import read_checkpoint
 from trk.weights.recognise import load_into
@@ -137,7 +138,7 @@ def test_correlation_by_products_equals_the_convolution():
     x = torch.randn(2, 7, 12, 11, generator=generator)
     kernel = torch.randn(2, 3, 7, 5, 4, generator=generator)
     expected = correlation.full(x, kernel)
-    torch.testing.assert_close(correlate(x, kernel.permute(0, 1, 3, 4, 2)), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gemm_then_shift(x, kernel.permute(0, 1, 3, 4, 2)), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gaussian_follows_the_targets_width_and_height():
