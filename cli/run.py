@@ -30,9 +30,11 @@ from .outputs import Outputs
 from .tables import console, say, stage_table
 from .values import parse_seeds, parse_settings
 from .web import run_web
+from .window import NO_TARGET, draw_targets, has_display
 
 EPILOG = """\b
 Examples:
+  trk-run video.mp4
   trk-run video.mp4 --init 120,80,60,40 --out tracked.mp4 --boxes boxes.csv
   trk-run video.mp4 --web
   trk-run --demo
@@ -102,6 +104,8 @@ Examples:
 def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: Any) -> int:
     """Track targets through VIDEO: a file, a folder or glob of images, a camera (0), a URL, or - for stdin.
 
+    Without --init a window opens to draw the targets with the mouse; --web does without a display.
+
     A folder or glob of videos is tracked video by video; outputs then have {name} in their names.
     """
     about: dict[str, object] = {}
@@ -123,9 +127,11 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
                 "--web draws the targets on its page: leave --init, --reverse, --sheet, --why and --boxes - out"
             )
         seeds = []
-    elif not inits:
-        raise UsageError("no target: give its box in the first frame as --init x,y,w,h, or draw it: --web")
+    elif not inits and not has_display():
+        raise UsageError(NO_TARGET)
     elif videos := videos_of(video):
+        if not inits:
+            raise UsageError("many videos need their boxes as --init, such as a .csv with a column video")
         return run_batch(videos, inits, options)
     else:
         seeds = parse_seeds(inits)
@@ -179,9 +185,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
     options = job.options
     times = StageTimes()
     interrupted = False
-    began = perf_counter()
-    several = len({seed.target for seed in seeds}) > 1
-    followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
+    form, relative = options["init_format"], options["relative"]
     with ExitStack() as stack:
         if not loud:
             log = logging.getLogger("trk")
@@ -190,6 +194,12 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         source = stack.enter_context(
             open_span(video, job.start, job.end, reverse=options["reverse"], ahead=True, raw=options["raw"])
         )
+        if not seeds:
+            seeds, source = draw_targets(source)
+            form, relative = "xywh", False
+        began = perf_counter()
+        several = len({seed.target for seed in seeds}) > 1
+        followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
         if options["why"] and several:
             raise UsageError("--why looks at one target: give one --init")
         why = _why(tracker, options["why"])
@@ -200,7 +210,6 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         progress = stack.enter_context(_progress(loud))
         task = progress.add_task(source.name, total=source.count)
         try:
-            form, relative = options["init_format"], options["relative"]
             for followed in follow(source, seeds, followers, form=form, relative=relative):
                 if why:
                     (result,) = followed.results.values()
