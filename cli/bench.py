@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.machine import load_average
 from ..bench.speed import Clip, Entry, Plan, frames_to_track, measure, read_clip
@@ -21,7 +20,7 @@ from ..video.partial import PartialFile
 from ..weights.shipped import default_bundle
 from .bench_tables import notes, ratio_lines, speed_tables
 from .command import run, traceback_option
-from .tables import PIPED_WIDTH, console
+from .tables import PIPED_WIDTH, console, progress_bar
 from .values import parse_box
 
 AGAINST: dict[str, bool | None] = {"upstream-style": None, "upstream-no-grad": False}
@@ -97,7 +96,7 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
         plan = Plan(options["warmup"], options["rounds"])
         loud = not options["quiet"]
         load = load_average()
-        with _progress(loud) as progress:
+        with progress_bar(loud) as progress:
             task = progress.add_task(clip.name, total=frames_to_track(len(entries), clip, plan))
             measured = measure(entries, clip, plan, lambda frames: progress.advance(task, frames))
         found = report(measured, clip, plan, against, _command_line(video, init, start, options), load)
@@ -179,16 +178,6 @@ def _json_file(path: str | None) -> Iterator[Any]:
             file.publish()
         finally:
             file.discard()
-
-
-def _progress(loud: bool) -> Progress:
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not (loud and sys.stderr.isatty()))
 
 
 def _command_line(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> str:

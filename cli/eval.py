@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.accuracy import OnSet, accuracy_report, gather
 from ..bench.conventions import CONVENTIONS, convention
@@ -24,7 +23,7 @@ from ..errors import SourceError, UsageError
 from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
 from .eval_tables import notes, published_table, sequence_table, summary_table
-from .tables import console, print_data
+from .tables import console, print_data, progress_bar, say
 from .values import parse_settings
 
 EPILOG = """\b
@@ -103,7 +102,7 @@ def command(folder: Path, **options: Any) -> int:
     store = Store(out / "runs")
     jobs = plan(specs, sequences, protocol)
     done: list[Done] = []
-    with _progress(loud) as progress:
+    with progress_bar(loud) as progress:
         task = progress.add_task("runs", total=len(jobs))
         try:
             for one in evaluate(jobs, store, protocol, options["jobs"], options["ray"]):
@@ -127,7 +126,7 @@ def command(folder: Path, **options: Any) -> int:
         _print_published(rows, sets, data, options["subset"])
     if loud:
         for path in written:
-            console.print(f"wrote {path}", soft_wrap=True)
+            say(f"wrote {path}")
     return _failures(sets, left_out)
 
 
@@ -256,17 +255,6 @@ def _failures(sets: Many[OnSet], left_out: dict[str, str]) -> int:
         for name, error in one.failed.items():
             click.echo(f"trk-eval: {one.spec.label} failed on {name}: {error}", err=True)
     return EXIT_ERROR if left_out or any(one.failed for one in sets) else 0
-
-
-def _progress(loud: bool) -> Progress:
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    shown = loud and sys.stderr.isatty()
-    return Progress(*columns, console=console, transient=True, disable=not shown)
 
 
 def main() -> None:

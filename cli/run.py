@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bench.stages import StageTimes
 from ..engine.multi import MultiTracker
@@ -27,7 +26,7 @@ from ..weights.clips import sample
 from .batch import run_batch, videos_of
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
-from .tables import console, say, stage_table
+from .tables import console, progress_bar, say, stage_table
 from .values import parse_seeds, parse_settings
 from .web import run_web
 from .window import NO_TARGET, draw_targets, has_display
@@ -207,7 +206,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         outputs = stack.enter_context(
             Outputs(source, options["out"], options["boxes"], options["sheet"], about, several=several)
         )
-        progress = stack.enter_context(_progress(loud))
+        progress = stack.enter_context(progress_bar(loud))
         task = progress.add_task(source.name, total=source.count)
         try:
             for followed in follow(source, seeds, followers, form=form, relative=relative):
@@ -257,16 +256,6 @@ def _about(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, obj
         "backend": tracker.backend.name,
         "device": tracker.backend.device,
     }
-
-
-def _progress(loud: bool) -> Progress:
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not (loud and sys.stderr.isatty()))
 
 
 def _report(times: StageTimes, frames: int, seconds: float, tracker: Tracker, paths: list[Path]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -22,6 +23,17 @@ PIPED_WIDTH = 200
 def say(line: str, style: str | None = None) -> None:
     """Print a line on stderr as it is: whole where no terminal ends it, brackets in a file's name no markup."""
     console.print(line, style=style, markup=False, soft_wrap=True)
+
+
+def progress_bar(shown: bool) -> Progress:
+    """Return a progress bar on stderr that goes away when done; descriptions are shown as they are, no markup."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
 
 
 def print_data(table: Table) -> None:

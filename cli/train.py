@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import BackendError, UsageError
 from .command import run
-from .tables import console
+from .tables import console, progress_bar
 
 EPILOG = """\b
 Examples:
@@ -57,7 +56,7 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
     elif not options["data"]:
         raise UsageError("no data: name a folder as --data, such as --data got10k:GOT-10k/train")
     session = Session(out, options, resume=resume)
-    with _progress(quiet) as progress:
+    with progress_bar(not quiet) as progress:
         task = progress.add_task("reading", total=None)
         training = session.prepare(lambda done, total: progress.update(task, completed=done, total=total))
         if not resume:
@@ -75,11 +74,6 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         console.print(f"{training.step} steps in {training.seconds:.0f} s, best accuracy {training.best:.4f}")
     click.echo(str(out))
     return 0
-
-
-def _progress(quiet: bool) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=quiet or not sys.stderr.isatty())
 
 
 def _require_torch() -> None:

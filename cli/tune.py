@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..bench.conventions import CONVENTIONS, convention
@@ -24,7 +23,7 @@ from ..weights.shipped import default_bundle
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .eval import read_sequences
 from .eval_tables import TITLES
-from .tables import console
+from .tables import console, progress_bar
 
 EPILOG = """\b
 Examples:
@@ -93,7 +92,7 @@ def command(folder: Path, **options: Any) -> int:
     out = PartialFile(options["out"]) if options["out"] else None
     trials: list[Trial] = []
     try:
-        with _progress(loud) as progress:
+        with progress_bar(loud) as progress:
             steps = len(tuned_on) * options["trials"] + 2 * len(held_out)
             task = progress.add_task("trials", total=steps)
 
@@ -167,16 +166,6 @@ def _report(found: Tuned, tuned_on: int, held_out: list[Sequence], options: dict
     console.print(f"{TITLES[figure]} on the {tuned_on} clips for tuning: {100 * first:.1f} -> {100 * best:.1f}")
     if found.after.figures[figure] <= found.before.figures[figure]:
         console.print("On the clips held out that brings nothing: keep the bundle's values", style="yellow")
-
-
-def _progress(loud: bool) -> Progress:
-    columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not (loud and sys.stderr.isatty()))
 
 
 def main() -> None:
