@@ -1,4 +1,4 @@
-"""Streams over loopback: a server of this test sends MJPEG, stalls, dies and comes back."""
+"""Streams over loopback: MJPEG over HTTP and H.264 over RTSP that stall, die and come back."""
 
 import itertools
 import logging
@@ -6,87 +6,23 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import small_clips
+from streams import ENCODING, SIZE, Camera, http_camera, number_of, rtsp_camera
 
 from trk.errors import SourceError
 from trk.video import live
 from trk.video.live import Capture, LiveSource, open_url
 from trk.video.source import open_source, public_name
 
-SIZE = (96, 64)
 
-
-def number_of(image: np.ndarray) -> int:
-    """The number that `counted` wrote into a picture's brightness: 8 cells of one bit."""
-    return sum(1 << bit for bit in range(8) if image[32, bit * 12 + 6].mean() > 127)
-
-
-def counted(number: int, size_wh: tuple[int, int] = SIZE) -> bytes:
-    image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
-    for bit in range(8):
-        image[:, bit * 12 : bit * 12 + 12] = 255 if number >> bit & 1 else 0
-    return cv2.imencode(".jpg", image)[1].tobytes()
-
-
-class Camera:
-    """What the server is to do: `plans[n]` for connection n; the last one repeats. A plan is (frames, then)."""
-
-    def __init__(self) -> None:
-        self.plans: list[tuple[int, str]] = [(10_000, "end")]
-        self.interval = 0.01
-        self.connections = 0
-        self.sent = 0
-        self.closing = threading.Event()
-        self.size_wh = SIZE
-
-
-@pytest.fixture
-def camera() -> Iterator[Camera]:
-    state = Camera()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            number, state.connections = state.connections, state.connections + 1
-            frames, then = state.plans[min(number, len(state.plans) - 1)]
-            if then == "refuse":
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-            self.end_headers()
-            try:
-                for _ in range(frames):
-                    if state.closing.is_set():
-                        return
-                    data = counted(state.sent % 256, state.size_wh)
-                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
-                    self.wfile.write(head.encode() + data + b"\r\n")
-                    state.sent += 1
-                    time.sleep(state.interval)
-                if then == "stall":
-                    state.closing.wait(60)
-            except OSError:
-                pass
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.url = f"http://user:secret@127.0.0.1:{server.server_port}/stream?key=hidden"  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield state
-    state.closing.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+@pytest.fixture(params=[http_camera, rtsp_camera], ids=["http", "rtsp"])
+def camera(request: pytest.FixtureRequest) -> Iterator[Camera]:
+    with request.param() as camera:
+        yield camera
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -101,7 +37,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_slow_reader_gets_the_newest_frame(camera: Camera) -> None:
-    with open_source(camera.url) as source:  # type: ignore[attr-defined]
+    with open_source(camera.url) as source:
         assert isinstance(source, LiveSource)
         assert (source.live, source.size_wh, source.count) == (True, SIZE, None)
         lags = []
@@ -114,8 +50,17 @@ def test_a_slow_reader_gets_the_newest_frame(camera: Camera) -> None:
     assert max(lags) < 40
 
 
+def test_the_first_picture_does_not_wait_for_the_next_key_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ENCODING, "g", "250")
+    with rtsp_camera() as camera:
+        camera.interval = 0.02
+        with open_source(camera.url) as source:
+            next(source)
+            assert camera.sent < 250
+
+
 def test_frames_are_numbered_and_timed_as_delivered(camera: Camera) -> None:
-    with open_source(camera.url) as source:  # type: ignore[attr-defined]
+    with open_source(camera.url) as source:
         frames = [next(source) for _ in range(10)]
     assert [frame.index for frame in frames] == list(range(10))
     assert frames[0].time == 0.0
@@ -126,7 +71,7 @@ def test_frames_are_numbered_and_timed_as_delivered(camera: Camera) -> None:
 @pytest.mark.parametrize("then", ["end", "stall"])
 def test_a_stream_that_breaks_off_is_opened_again(camera: Camera, caplog: pytest.LogCaptureFixture, then: str) -> None:
     camera.plans = [(15, then), (0, "refuse"), (10_000, "end")]
-    with caplog.at_level(logging.WARNING, "trk.video"), open_source(camera.url) as source:  # type: ignore[attr-defined]
+    with caplog.at_level(logging.WARNING, "trk.video"), open_source(camera.url) as source:
         seen = 0
         while camera.connections < 3 or seen < 15:
             next(source)
@@ -141,7 +86,7 @@ def test_a_stream_that_breaks_off_is_opened_again(camera: Camera, caplog: pytest
 
 def test_a_stream_that_does_not_come_back_ends_with_an_error(camera: Camera) -> None:
     camera.plans = [(5, "end"), (0, "refuse")]
-    source = open_url(camera.url, patience=0.5)  # type: ignore[attr-defined]
+    source = open_url(camera.url, patience=0.5)
     with source, pytest.raises(SourceError, match=r"gave no frame for 0.5 s") as caught:
         list(source)
     assert "secret" not in str(caught.value)
@@ -149,7 +94,7 @@ def test_a_stream_that_does_not_come_back_ends_with_an_error(camera: Camera) -> 
 
 def test_a_picture_of_another_size_is_told(camera: Camera) -> None:
     camera.plans = [(5, "end"), (10_000, "end")]
-    with open_source(camera.url) as source:  # type: ignore[attr-defined]
+    with open_source(camera.url) as source:
         next(source)
         camera.size_wh = (SIZE[0] * 2, SIZE[1])
         with pytest.raises(SourceError, match=r"changed from 96x64 to 192x64"):
@@ -158,8 +103,8 @@ def test_a_picture_of_another_size_is_told(camera: Camera) -> None:
 
 def test_nobody_there_is_told_without_the_password(camera: Camera) -> None:
     camera.plans = [(0, "refuse")]
-    with pytest.raises(SourceError, match=r"http://127.0.0.1:\d+/stream can't be opened") as caught:
-        open_source(camera.url)  # type: ignore[attr-defined]
+    with pytest.raises(SourceError, match=r"(http|rtsp)://127.0.0.1:\d+/stream can't be opened") as caught:
+        open_source(camera.url)
     assert "secret" not in str(caught.value)
     assert "hidden" not in str(caught.value)
 
@@ -200,7 +145,7 @@ def test_a_camera_unplugged_is_told_after_a_while(tmp_path: Path) -> None:
 
 
 def test_live_pictures_are_not_read_backwards(camera: Camera) -> None:
-    source = open_source(camera.url)  # type: ignore[attr-defined]
+    source = open_source(camera.url)
     with source, pytest.raises(SourceError, match="--reverse needs a video file"):
         source.backwards()
 
