@@ -3,7 +3,7 @@
 The amounts are those of PySOT (shift, scale) where not said otherwise; what has no figure upstream was set here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,13 +19,14 @@ EXEMPLAR = 127
 class Augment:
     """How far a crop may be from the one that the engine would cut.
 
-    `shift`: crop pixels, to each side. `scale`, `aspect`: largest share by which a crop is larger or narrower. The
-    others are probabilities.
+    `shift`: crop pixels, to each side. `scale`, `aspect`: largest share by which a crop is larger or narrower.
+    `rotation`: degrees to each side, of half of the crops. The others are probabilities.
     """
 
     shift: float = 0.0
     scale: float = 0.05
     aspect: float = 0.0
+    rotation: float = 0.0
     colour: float = 0.8
     grey: float = 0.1
     blur: float = 0.15
@@ -39,6 +40,7 @@ SEARCH = Augment(shift=64, scale=0.18, blur=0.2, occlusion=0.12, distractor=0.2)
 """Source: STVIR/pysot (shift 4 and 64, scale 0.05 and 0.18, blur 0.2); spatial-aware sampling of SiamRPN++ sec. 3.2."""
 WIDE = Augment(shift=64, scale=0.4, aspect=0.3, blur=0.2, occlusion=0.12, distractor=0.2)
 """For boxes that are told the first frame's size: under a scale of 0.18 they learn to repeat it (docs/training.md)."""
+TURNED = replace(WIDE, rotation=25)
 
 
 def cut(
@@ -64,22 +66,32 @@ def cut(
     sx, sy = scale * np.sqrt(stretch), scale / np.sqrt(stretch)
     dx, dy = rng.uniform(-rule.shift, rule.shift, 2)
     middle = (pixels - 1) / 2
-    sign = -1.0 if flip else 1.0
-    # Pixel centres: a point p of the image lies at (p - target centre) * s + middle + shift.
-    cx, cy = x + w / 2 - 0.5, y + h / 2 - 0.5
-    matrix = np.array([[sign * sx, 0, middle + dx - sign * sx * cx], [0, sy, middle + dy - sy * cy]])
+    linear = np.diag([-sx if flip else sx, sy])
+    if rule.rotation and rng.random() < 0.5:
+        linear = turn(np.deg2rad(rng.uniform(-rule.rotation, rule.rotation))) @ linear
+    # Pixel centres: a point p of the image lies at linear (p - target centre) + middle + shift.
+    centre = np.array([x + w / 2 - 0.5, y + h / 2 - 0.5])
+    matrix = np.column_stack([linear, middle + np.array([dx, dy]) - linear @ centre])
     fill = tuple(float(value) for value in cv2.mean(image)[:3])
     warped = cv2.warpAffine(image, matrix, (pixels, pixels), None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, fill)
     crop = np.asarray(warped, np.uint8)
-    target = np.array([dx, dy, w * sx, h * sy], np.float32)
+    # A turned box would be too large for what it holds: the bounds are those of the ellipse in it.
+    sides = np.sqrt((linear**2) @ np.array([w, h]) ** 2)
+    target = np.array([dx, dy, *sides], np.float32)
     if other is not None and rng.random() < rule.distractor:
         _distract(crop, target, other, rng)
     if other is not None and rng.random() < rule.occlusion:
         _occlude(crop, target, other, rng)
-    return _pixels(crop, rule, rng), target
+    return degrade(crop, rule, rng), target
 
 
-def _pixels(crop: Image, rule: Augment, rng: np.random.Generator) -> Image:
+def turn(angle: float) -> NDArray[np.float64]:
+    """Return the matrix [2, 2] of a rotation by `angle`, radians."""
+    return np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+
+
+def degrade(crop: Image, rule: Augment, rng: np.random.Generator) -> Image:
+    """Return the crop blurred, recoloured, grey or noisy, each by chance."""
     if rng.random() < rule.blur:
         crop = _blurred(crop, rng)
     if rng.random() < rule.colour:

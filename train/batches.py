@@ -13,11 +13,14 @@ from .features import SHAPES, Rounds
 
 @dataclass(frozen=True)
 class Mixture:
-    """`video`: share of pairs from video. `negative`: share whose target is not in the search crop, half of those from
-    the same source (look-alikes). `weights`: of single sources, 1 where not named.
+    """`shares`: of pairs by kind; kinds that a round lacks leave theirs to the others. `negative`: share whose target
+    is not in the search crop, half of those from the same source (look-alikes). `weights`: of single sources, 1 where
+    not named.
     """
 
-    video: float = 0.45
+    shares: dict[str, float] = field(
+        default_factory=lambda: {"video": 0.4, "still": 0.22, "composed": 0.26, "region": 0.12}
+    )
     negative: float = 0.15
     weights: dict[str, float] = field(default_factory=lambda: {"drone-detection": 0.35})
 
@@ -40,8 +43,14 @@ class _Round:
         self.searches = _by_track(arrays["search_track"], len(sources))
         filled = np.array([len(t) > 0 for t in self.templates])
         weight = np.array([mixture.weights.get(source, 1.0) for source, _ in sources]) * filled
-        video = np.array([kind == "video" for _, kind in sources])
-        self.weights = {True: _normed(weight * video), False: _normed(weight * ~video)}
+        kinds = np.array([kind for _, kind in sources])
+        shares = np.array([mixture.shares.get(kind, 0.0) for _, kind in sources])
+        for kind in set(kinds):
+            of_kind = kinds == kind
+            shares[of_kind] /= max(weight[of_kind].sum(), 1e-9)
+        # The running sum of the weights, 1 at its end.
+        running = np.cumsum(weight * shares)
+        self.running = running / running[-1]
 
 
 class FeatureBatches:
@@ -100,10 +109,8 @@ class FeatureBatches:
         return one, template, one, int(rng.choice(one.searches[other])), other == track
 
     def _track(self, one: _Round) -> int:
-        weights = one.weights[bool(self.rng.random() < self.mixture.video)]
-        if weights is None:
-            weights = one.weights[True] if one.weights[True] is not None else one.weights[False]
-        return int(np.searchsorted(weights, self.rng.random(), side="right"))
+        at = int(np.searchsorted(one.running, self.rng.random(), side="right"))
+        return min(at, len(one.running) - 1)
 
     @staticmethod
     def _gather(name: str, pairs: list[tuple[_Round, int, _Round, int, bool]]) -> Tensor:
@@ -117,9 +124,3 @@ def _by_track(track: NDArray[np.int32], count: int) -> list[NDArray[np.int64]]:
     for row, number in enumerate(track):
         found[number].append(row)
     return [np.array(rows, np.int64) for rows in found]
-
-
-def _normed(weight: NDArray[np.float64]) -> Any:
-    """Return the running sum of weights, 1 at its end, or None where all are zero."""
-    total = weight.sum()
-    return None if total <= 0 else np.cumsum(weight) / total

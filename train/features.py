@@ -1,12 +1,11 @@
 """Trunk features of augmented crops, computed once and kept on disk: a frozen trunk then costs nothing a step.
 
-A round cuts, of every track, some template crops and some search crops, each augmented anew; any template may be
-paired with any search crop of the same track and round.
+A round has, of every target, some template crops and some search crops, each augmented anew; any template may be
+paired with any search crop of the same target and round (`samples.py`).
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from ..models.light import LightNet
-from .augment import TEMPLATE, WIDE, cut
-from .tracks import Image, Images, Track
+from .cutouts import Cutout
+from .samples import Plan, each
+from .tracks import Image, Track
 
-TEMPLATE_PIXELS = 159
-SEARCH_PIXELS = 223
 SHAPES = {
     "template_shallow": (32, 9, 9),
     "template_deep": (96, 5, 5),
@@ -29,40 +27,29 @@ SHAPES = {
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How many crops of each branch a track gives: at most one a frame for video, `still` for a still picture."""
-
-    video: int = 5
-    still: int = 2
-
-
 def write_round(
-    out: Path, net: LightNet, tracks: Sequence[Track], seed: int, plan: Plan, report: Callable[[int, int], None]
+    out: Path,
+    net: LightNet,
+    tracks: Sequence[Track],
+    seed: int,
+    plan: Plan,
+    report: Callable[[int, int], None],
+    cutouts: Sequence[Cutout] = (),
 ) -> None:
     """Write the features of one round to the folder `out`; whole or not at all."""
-    rng = np.random.default_rng(seed)
-    images = Images()
     rows: list[tuple[str, int, Image, NDArray[np.float32]]] = []
     parts: dict[str, list[NDArray[np.float16]]] = {name: [] for name in SHAPES}
     templates: list[tuple[int, NDArray[np.float32]]] = []
     searches: list[tuple[int, NDArray[np.float32]]] = []
-    for index, track in enumerate(tracks):
-        flip = bool(rng.random() < 0.5)
-        other = images.read(_someone_else(tracks, index, rng))
-        count = min(plan.video, len(track.frames)) if track.kind == "video" else plan.still
-        picked = rng.permutation(len(track.frames))
-        for number in range(count):
-            frame = track.frames[picked[number % len(track.frames)]]
-            image = images.read(frame)
-            box = frame.box_in(image)
-            assert box is not None
-            rows.append(("template", index, *cut(image, box, TEMPLATE_PIXELS, TEMPLATE, rng, flip=flip)))
-            rows.append(("search", index, *cut(image, box, SEARCH_PIXELS, WIDE, rng, flip=flip, other=other)))
-        if len(rows) >= 64 or index == len(tracks) - 1:
+    sources: list[tuple[str, str]] = []
+    for index, (sample, total) in enumerate(each(tracks, cutouts, seed, plan)):
+        sources.append((sample.source, sample.kind))
+        rows += [("template", index, *crop) for crop in sample.templates]
+        rows += [("search", index, *crop) for crop in sample.searches]
+        if len(rows) >= 64 or index == total - 1:
             _run(net, rows, parts, templates, searches)
             rows = []
-            report(index + 1, len(tracks))
+            report(index + 1, total)
     arrays: dict[str, NDArray[Any]] = {name: np.concatenate(found) for name, found in parts.items()}
     arrays["template_track"] = np.array([i for i, _ in templates], np.int32)
     arrays["template_size"] = np.stack([t[2:] for _, t in templates])
@@ -72,16 +59,8 @@ def write_round(
     temporary.mkdir(parents=True, exist_ok=True)
     for name, values in arrays.items():
         np.save(temporary / f"{name}.npy", values)
-    sources = [[track.source, track.kind] for track in tracks]
     (temporary / "tracks.json").write_text(json.dumps(sources), encoding="utf-8")
     temporary.replace(out)
-
-
-def _someone_else(tracks: Sequence[Track], index: int, rng: np.random.Generator) -> Any:
-    track = tracks[int(rng.integers(len(tracks)))]
-    if track is tracks[index]:
-        track = tracks[index - 1]
-    return track.frames[int(rng.integers(len(track.frames)))]
 
 
 @torch.no_grad()

@@ -17,7 +17,8 @@ def light_loss(net: LightNet, batch: FeatureBatch) -> dict[str, Tensor]:
     shallow, deep, mean = batch.template
     kernels = net.heads_template(shallow, deep, mean, batch.size)
     cls, _, loc = net.heads_search(batch.search[0], batch.search[1], *kernels)
-    return maps_loss(cls, loc, batch.target, batch.present)
+    # In mixed precision the maps are halves: losses are taken in full.
+    return maps_loss(cls.float(), loc.float(), batch.target, batch.present)
 
 
 def maps_loss(cls: Tensor, loc: Tensor, target: Tensor, present: Tensor) -> dict[str, Tensor]:

@@ -13,13 +13,15 @@ from ..models.network import SiameseNet
 from ..models.registry import find
 from ..weights.shipped import shipped_weights
 from .batches import FeatureBatches
+from .cutouts import cut_outs
 from .families import family_loss
-from .features import Plan, Rounds, write_round
+from .features import Rounds, write_round
 from .layouts import read_data
 from .light import light_loss
 from .loop import BEST, Batches, Loss, Run, Settings, Validate
 from .pairs import PairBatches, sampling_for
 from .plot import plot
+from .samples import Plan
 from .schedule import schedule_for
 from .tracks import Track
 
@@ -117,10 +119,11 @@ class Session:
         boxed = [track for track in tracks if all(frame.box for frame in track.frames)]
         if not boxed:
             raise SourceError("--cache needs tracks with boxes: pictures without any train without --cache")
-        for number in range(self.options["rounds"]):
-            path = self.options["cache"] / f"round-{number:03d}"
-            if not path.exists():
-                write_round(path, net, boxed, number + 1000 * self.options["seed"], Plan(), report)
+        paths = [self.options["cache"] / f"round-{number:03d}" for number in range(self.options["rounds"])]
+        missing = [(number, path) for number, path in enumerate(paths) if not path.exists()]
+        objects = cut_outs(boxed) if missing else []
+        for number, path in missing:
+            write_round(path, net, boxed, number + 1000 * self.options["seed"], Plan(), report, objects)
         rounds = Rounds(self.options["cache"], self.options["rounds"])
         return FeatureBatches(rounds, self.options["batch"], self.options["seed"]), light_loss
 

@@ -10,9 +10,10 @@ from trk.models import correlation
 from trk.models.light import LightNet, light_step, matched_response
 from trk.models.registry import find
 from trk.train.families import family_loss
-from trk.train.features import SHAPES, Plan, Rounds, write_round
+from trk.train.features import SHAPES, Rounds, write_round
 from trk.train.gradients import forward_gradients
 from trk.train.pairs import PairBatches, sampling_for
+from trk.train.samples import Plan
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,8 @@ def test_cached_features_give_the_maps_of_the_crops_they_were_made_of(tmp_path: 
 
 def test_a_round_of_features_is_written_whole_and_read_back(tmp_path: Path) -> None:
     tracks = moving_squares(tmp_path / "data", tracks=2)
-    write_round(tmp_path / "cache" / "round-000", LightNet().eval(), tracks, 0, Plan(video=2), lambda done, total: None)
+    plan = Plan(video=2, regions=0)
+    write_round(tmp_path / "cache" / "round-000", LightNet().eval(), tracks, 0, plan, lambda done, total: None)
     rounds = Rounds(tmp_path / "cache", 1)
     assert rounds.names == ["round-000"]
     (arrays,) = rounds.rounds

@@ -1,0 +1,145 @@
+"""The tables of what ships with trk, each made by one command, as JSON and as Markdown.
+
+    python -m trk.train.tables accuracy SEQUENCES --nanotrack nanotrackv2.npz --out bench/results/accuracy.json
+    python -m trk.train.tables speed --nanotrack nanotrackv2.npz --out bench/results/speed.json
+
+Bundles of all shipped weights are exported, run in turn with OpenCV's trackers by one process on one thread, and thrown
+away. A tracker that this OpenCV lacks is left out with the reason.
+"""
+
+import argparse
+import json
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..bench.machine import load_average, machine, versions
+from ..bench.ope import Run, run_folder
+from ..bench.peers import Spec, bundle_spec, open_peer, peer_spec
+from ..bench.speed import Entry, Plan, measure, read_clip
+from ..engine.tracker import Tracker
+from ..errors import TrkError
+from ..export.bundle import export_bundle
+from ..export.weights import choose
+from ..weights.clips import sample
+from ..weights.shipped import HERE
+from .report import area_under_roc, judged, table
+
+SHIPPED = {"untrained": ("matching", "mobilenetv2"), "light": ("siamrpnpp", "light"), "small": ("siamrpnpp", "small")}
+"""Column: model and variant in the registry."""
+INT8 = "siamrpnpp_light_int8.trk"
+PEERS = ("opencv:kcf", "opencv:mil", "opencv:csrt")
+FRAMES = 60
+
+
+def specs(folder: Path, nanotrack: Path | None) -> list[Spec]:
+    """Return every tracker that ships, and NanoTrack V2 of the weights `nanotrack`, exported into `folder`."""
+    found = []
+    wanted: list[tuple[str, str, str, Path | None]] = [(name, *row, None) for name, row in SHIPPED.items()]
+    if nanotrack:
+        wanted.append(("nanotrackv2", "nanotrack", "v2", nanotrack))
+    for label, model, variant, weights in wanted:
+        row, net, provenance = choose(model, variant, weights)
+        export_bundle(row, folder / label, net, provenance)
+        found.append(bundle_spec(folder / label, label, threads=1))
+    return [*found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
+
+
+def accuracy(sequences: Path, trackers: list[Spec]) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """Return the runs of each tracker over the folder `sequences`, and why others have none."""
+    runs: dict[str, list[Run]] = {}
+    skipped: dict[str, str] = {}
+    for spec in trackers:
+        try:
+            spec.identity()
+            runs[spec.label] = list(run_folder(open_peer(spec), sequences))
+        except TrkError as error:
+            skipped[spec.label] = str(error)
+    return runs, skipped
+
+
+def accuracy_json(runs: dict[str, list[Run]]) -> dict[str, Any]:
+    """Return figures of each tracker: mean overlap, area under the ROC of its score, mean overlap by sequence."""
+    return {
+        label: {
+            "mean_overlap": round(float(np.mean([run.mean_overlap for run in found])), 4),
+            "lost_area_under_roc": None if label.startswith("opencv") else round(area_under_roc(*judged(found)[:2]), 4),
+            "sequences": {run.name: round(run.mean_overlap, 4) for run in found},
+        }
+        for label, found in runs.items()
+    }
+
+
+def speed_json(trackers: list[Spec], rounds: int) -> dict[str, Any]:
+    """Return milliseconds a frame of each bundle on the sample clip, everything but decoding, taking turns."""
+    demo = sample()
+    clip = read_clip(demo.video, demo.init_box, start=demo.init_frame, frames=FRAMES)
+    entries = [Entry(spec.label, "bundle", 1, Tracker(spec.target, threads=1)) for spec in trackers]
+    found = {}
+    for one in measure(entries, clip, Plan(rounds=rounds)):
+        wall, cpu = 1e3 * one.total(), 1e3 * np.concatenate(one.cpu_seconds())
+        found[one.entry.label] = {
+            "wall_ms": {
+                "median": round(float(np.median(wall)), 2),
+                "quartile": round(float(np.quantile(wall, 0.25)), 2),
+            },
+            "cpu_ms": {"median": round(float(np.median(cpu)), 2), "quartile": round(float(np.quantile(cpu, 0.25)), 2)},
+            "fps_of_cpu_median": round(1e3 / float(np.median(cpu)), 1),
+        }
+    return {"clip": clip.name, "size": list(clip.frames[0].shape[1::-1]), "frames": len(clip.frames), "trackers": found}
+
+
+def speed_table(found: dict[str, Any]) -> str:
+    """Return a Markdown table of what `speed_json` returned."""
+    lines = ["| tracker | CPU ms a frame | wall ms a frame | frames a CPU second |", "|---|---|---|---|"]
+    for label, one in found["trackers"].items():
+        lines.append(
+            f"| {label} | {one['cpu_ms']['median']} | {one['wall_ms']['median']} | {one['fps_of_cpu_median']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make one of the tables."""
+    parser = argparse.ArgumentParser(prog="python -m trk.train.tables", description="Accuracy and speed tables.")
+    parser.add_argument("what", choices=("accuracy", "speed"))
+    parser.add_argument("sequences", type=Path, nargs="?", help="folder of sequences, for accuracy")
+    parser.add_argument("--nanotrack", type=Path, help="published weights of NanoTrack V2")
+    parser.add_argument("--rounds", type=int, default=5, help="passes through the clip, for speed")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    if options.what == "accuracy" and options.sequences is None:
+        parser.error("accuracy of what? Name a folder of sequences")
+    cv2.setNumThreads(1)
+    before = load_average()
+    with TemporaryDirectory() as folder:
+        ours = specs(Path(folder), options.nanotrack)
+        skipped: dict[str, str] = {}
+        if options.what == "accuracy":
+            runs, skipped = accuracy(options.sequences, [*ours, *map(peer_spec, PEERS)])
+            found, text = accuracy_json(runs), table(runs)
+        else:
+            found = speed_json(ours, options.rounds)
+            text = speed_table(found)
+    print(text, end="")
+    for label, why in skipped.items():
+        print(f"{label} is left out: {why}", file=sys.stderr)
+    if options.out:
+        about = {
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": machine(),
+            "load_average": {"before": before, "after": load_average()},
+            "versions": {**versions(), "opencv": cv2.__version__},
+            "skipped": skipped,
+        }
+        options.out.write_text(json.dumps({**about, options.what: found}, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
