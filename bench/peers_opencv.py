@@ -13,6 +13,7 @@ import numpy as np
 
 from ..engine.result import Box, Result
 from ..errors import BackendError, SourceError, UsageError
+from ..video.images import SILENT, set_log_level
 from ..video.source import Image
 
 
@@ -57,6 +58,11 @@ def opencv_identity(target: str) -> dict[str, Any]:
     return {"kind": "opencv", "name": name, "version": cv2.__version__, "files": hashes}
 
 
+def is_there(name: str) -> bool:
+    """Whether this OpenCV has the tracker `name`, one of KINDS."""
+    return hasattr(cv2, f"{KINDS[name].class_name}_create")
+
+
 def open_opencv(target: str) -> "OpenCVPeer":
     """Return the tracker that `NAME` or `NAME:FILE,FILE` names. Raises UsageError, SourceError, BackendError."""
     name, paths = _parse(target)
@@ -76,10 +82,13 @@ def _create(name: str, paths: list[Path]) -> Any:
     params = getattr(cv2, f"{kind.class_name}_Params")()
     for attribute, path in zip(kind.files, paths, strict=True):
         setattr(params, attribute, str(path))
+    level = set_log_level(SILENT)  # OpenCV 5 warns that its networks know no targets, each time
     try:
         return create(params)
     except cv2.error as error:
         raise BackendError(f"opencv:{name}: OpenCV can't read its files: {str(error).splitlines()[0]}") from None
+    finally:
+        set_log_level(level)
 
 
 class OpenCVPeer:

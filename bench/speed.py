@@ -8,7 +8,7 @@ tracked and not counted: it pays for what the other trackers left in the caches.
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from time import process_time
@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.result import Box, Result, StageTimes
-from ..errors import CheckpointError, SourceError
+from ..errors import BoxError, CheckpointError, SourceError, TrkError, UsageError
 from ..video.source import open_source
+from .datasets.folder import GROUNDTRUTH
+from .datasets.text import read_boxes
+from .metrics import overlap
 from .stages import TRACKING
 
 Image = NDArray[np.uint8]
@@ -49,6 +52,8 @@ class Clip(NamedTuple):
     name: str
     frames: list[Image]
     box: Box
+    truth: NDArray[np.float64] | None = None
+    """[frames, 4] x, y, w, h where a ground truth is known, nan where the target is absent."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,12 @@ class Entry:
     about: dict[str, Any] = field(default_factory=dict)
     is_close_call: Callable[[], bool] = lambda: False
     """Whether rounding may have decided the last frame, so that equal trackers may part there. Not all can tell."""
+    has_parts: bool = True
+    """It tells crop, search and host apart. One that does not counts as search alone."""
+    same_boxes: bool = True
+    """Its boxes have to be those of the others of its label. Not so where it takes whole pixels or has other rules."""
+    recipe: dict[str, Any] | None = None
+    """How another process opens it; None where none can."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +85,8 @@ class Plan:
     """Frames that every entry tracks before anything is timed."""
     rounds: int = 5
     block: int = 10
+    seconds: float | None = None
+    """Rounds and frames are cut down to what the entries track in so long; None: as they are."""
 
 
 @dataclass
@@ -89,6 +102,8 @@ class Measured:
     """Where the target was, frame by frame, in the first round."""
     close_calls: list[bool] = field(default_factory=list)
     """Whether rounding may have decided each of them."""
+    failed: str = ""
+    """Why it stopped before the end; what it took until then is no measurement."""
 
     def seconds(self, *stages: str) -> list[NDArray[np.float64]]:
         """Return the seconds of `stages` together, per counted frame, an array for each round."""
@@ -126,10 +141,19 @@ class Agreement(NamedTuple):
     """Number of the frame in which a rounding parted them, None where none did."""
 
 
-def read_clip(video: str | Path, box: Box, *, start: int = 0, frames: int = 60) -> Clip:
+class Outcome(NamedTuple):
+    """What was measured, and on what: clip and plan as `Plan.seconds` left them."""
+
+    measured: list[Measured]
+    clip: Clip
+    plan: Plan
+
+
+def read_clip(video: str | Path, box: Box | None = None, *, start: int = 0, frames: int = 60) -> Clip:
     """Return the frame `start` of `video`, where the target is in `box`, and at most `frames` frames after it.
 
-    Raises SourceError where there are too few to measure anything.
+    A folder with a groundtruth.txt brings its boxes: `box` is None then, or replaces the first. Raises SourceError
+    where there are too few frames to measure anything, UsageError where no box is known.
     """
     images: list[Image] = []
     with open_source(video) as source:
@@ -141,35 +165,77 @@ def read_clip(video: str | Path, box: Box, *, start: int = 0, frames: int = 60) 
         name = source.name
     if len(images) < LEAST_FRAMES:
         raise SourceError(f"{name} has {len(images)} frames from number {start} on: {LEAST_FRAMES} are the least")
-    return Clip(name, images, box)
+    boxes = Path(video) / GROUNDTRUTH
+    truth = read_boxes(boxes)[start : start + len(images)] if boxes.is_file() else None
+    if truth is not None and len(truth) != len(images):
+        truth = None
+    if box is None:
+        if truth is None or not np.isfinite(truth[0]).all():
+            raise UsageError("no target: give its box in the first frame as --init x,y,w,h")
+        x, y, w, h = truth[0].tolist()
+        box = (x, y, w, h)
+    return Clip(name, images, box, truth)
 
 
 def measure(
-    entries: Sequence[Entry], clip: Clip, plan: Plan, advance: Callable[[int], None] = lambda _: None
-) -> list[Measured]:
+    entries: Sequence[Entry],
+    clip: Clip,
+    plan: Plan,
+    advance: Callable[[int], None] = lambda _: None,
+    beside: Callable[[], None] = lambda: None,
+) -> "Outcome":
     """Run every entry through the clip, `plan.rounds` times, and return what each took.
 
-    `advance` is called with the number of frames just tracked. Raises CheckpointError where two ways to run one bundle
-    don't find the same boxes while they warm up: their ratio would say nothing.
+    `advance` is called with the number of frames just tracked, `beside` once a round, for what else is measured in
+    turn. An entry that fails is left out from there on. Raises CheckpointError where two ways to run one bundle don't
+    find the same boxes while they warm up: their ratio would say nothing.
     """
     turns = Random(0)
     with _threads_restored():
         warm = [Measured(entry) for entry in entries]
         for item in warm:
-            _begin(item, clip)
-            _run(item, clip.frames[1 : 1 + plan.warmup])
+            _attempt(item, _begin, clip)
+            _attempt(item, _run, clip.frames[1 : 1 + plan.warmup])
             advance(len(item.boxes))
         _require_same_boxes(warm)
-        measured = [Measured(entry) for entry in entries]
+        clip, plan = _cut_down(clip, plan, warm)
+        measured = [Measured(item.entry, failed=item.failed) for item in warm]
         for _ in range(plan.rounds):
+            beside()
             for item in measured:
-                _begin(item, clip)
+                _attempt(item, _begin, clip)
             for first in range(1, len(clip.frames), plan.block):
                 block = clip.frames[first : first + plan.block]
                 for item in turns.sample(measured, len(measured)):
-                    _run(item, block)
+                    _attempt(item, _run, block)
                     advance(len(block))
-    return measured
+    return Outcome(measured, clip, plan)
+
+
+def _attempt(item: Measured, work: Callable[[Measured, Any], None], given: Any) -> None:
+    """Do a piece of work unless the entry has failed; remember it where it fails."""
+    if item.failed:
+        return
+    try:
+        work(item, given)
+    except BoxError:
+        raise  # the user's box: nobody could track it
+    except TrkError as error:
+        item.failed = str(error)
+
+
+def _cut_down(clip: Clip, plan: Plan, warm: Sequence[Measured]) -> tuple[Clip, Plan]:
+    """Return clip and plan such that `plan.seconds` suffice: fewer rounds first, then fewer frames of a single one."""
+    if plan.seconds is None:
+        return clip, plan
+    frame = sum(float(np.median(item.total())) for item in warm if item.total().size)
+    updates = len(clip.frames) - 1
+    rounds = int(plan.seconds / max(frame * updates, 1e-9))
+    if rounds >= 1:
+        return clip, replace(plan, rounds=min(plan.rounds, rounds))
+    kept = max(LEAST_FRAMES, 1 + int(plan.seconds / frame))
+    truth = None if clip.truth is None else clip.truth[:kept]
+    return clip._replace(frames=clip.frames[:kept], truth=truth), replace(plan, rounds=1)
 
 
 def frames_to_track(entries: int, clip: Clip, plan: Plan) -> int:
@@ -202,8 +268,19 @@ def pairs(measured: Sequence[Measured], baselines: Sequence[str]) -> Iterator[tu
     for slow in measured:
         for fast in measured:
             same = (slow.entry.label, slow.entry.threads) == (fast.entry.label, fast.entry.threads)
+            if slow.failed or fast.failed:
+                continue
             if same and slow.entry.how in baselines and fast.entry.how not in baselines:
                 yield slow, fast
+
+
+def overlaps(one: Sequence[Box], other: Sequence[Box] | NDArray[np.float64]) -> float | None:
+    """Return the mean overlap of two rows of boxes, frame by frame; None where there is nothing to compare."""
+    count = min(len(one), len(other))
+    if not count:
+        return None
+    found = overlap(np.asarray(one[:count], float), np.asarray(other[:count], float))
+    return float(np.nanmean(found)) if np.isfinite(found).any() else None
 
 
 def _begin(item: Measured, clip: Clip) -> None:
@@ -234,6 +311,8 @@ def _require_same_boxes(warm: Sequence[Measured]) -> None:
     for one in warm:
         for other in warm:
             if one.entry.label != other.entry.label or one.entry.about.get("precision", "fp32") != "fp32":
+                continue
+            if one.failed or other.failed or not (one.entry.same_boxes and other.entry.same_boxes):
                 continue
             found = agreement(one, other)
             if found.frames == 0 or not found.largest <= SAME_BOX:

@@ -1,35 +1,42 @@
-"""trk-bench: how fast bundles track, and how much faster than upstream's way to run the same network."""
+"""trk-bench: how fast bundles track, beside other runtimes, other trackers and upstream's way to run them."""
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..bench.footprint import measure_footprint
+from ..bench.gemm import Gemm
 from ..bench.machine import load_average
 from ..bench.speed import Clip, Entry, Plan, frames_to_track, measure, read_clip
-from ..bench.speed_report import about_bundle, report
+from ..bench.speed_entries import AGAINST, Wanted, choose_baseline, entries
+from ..bench.speed_report import Beside, medians, report
+from ..bench.speed_text import markdown
 from ..engine.bundle import Bundle
-from ..engine.tracker import Tracker
-from ..errors import BackendError, UsageError
+from ..errors import BackendError, TrkError, UsageError
 from ..video.partial import PartialFile
 from ..weights.shipped import default_bundle
-from .bench_tables import notes, ratio_lines, speed_tables
-from .command import run, traceback_option
+from .bench_tables import baseline_lines, failed_lines, footprint_table, notes, ratio_lines, speed_tables
+from .command import EXIT_ERROR, run, traceback_option
 from .tables import PIPED_WIDTH, console, progress_bar
 from .values import parse_box
 
-AGAINST: dict[str, bool | None] = {"upstream-style": None, "upstream-no-grad": False}
-"""Ways to run a bundle's network in PyTorch, and whether gradients are recorded (None: as its upstream does)."""
+QUICK = Plan(warmup=3, rounds=3, seconds=25.0)
+QUICK_FRAMES = 30
+STARTS = 3
+"""Times that each entry is opened in a process of its own."""
 
 EPILOG = """\b
 Examples:
-  trk-bench
+  trk-bench --quick
   trk-bench video.mp4 --init 120,80,60,40 --bundle a.trk --bundle b.trk --threads 1 --threads 2
+  trk-bench --bundle nano.trk --tracker opencv:mil --baseline opencv-mil --markdown speed.md --picture speed.png
   trk-bench --bundle siamfc.trk --against upstream-style --json speed.json
 """
 
@@ -46,6 +53,15 @@ Examples:
     help="Bundle to measure; may be given more than once. Default: the one shipped.",
 )
 @click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    default=("auto",),
+    show_default=True,
+    help="Runtime; may be repeated.",
+)
+@click.option("--device", help="cpu or cuda. Default: cpu.")
+@click.option(
     "--threads",
     type=click.IntRange(min=1),
     multiple=True,
@@ -54,18 +70,37 @@ Examples:
     help="Threads of a tracker; may be given more than once.",
 )
 @click.option(
+    "--tracker",
+    "peers",
+    multiple=True,
+    help="Another tracker on the same frames: opencv:mil, opencv:kcf, opencv:csrt, opencv:nano:BACKBONE,HEAD, "
+    "opencv:vit:FILE, opencv:all (those of this OpenCV that need no files), stay.",
+)
+@click.option(
+    "--baseline",
+    metavar="NAME",
+    help="Bundle, tracker or way to run that all others are compared with. Default: the first.",
+)
+@click.option(
     "--frames", type=click.IntRange(min=2), default=60, show_default=True, help="Frames of the clip to track."
 )
 @click.option(
     "--warmup", type=click.IntRange(min=1), default=10, show_default=True, help="Frames to track before timing."
 )
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Passes through the clip.")
+@click.option("--quick", is_flag=True, help="Under a minute: as many rounds and frames as fit, one start each.")
+@click.option(
+    "--starts",
+    type=click.IntRange(min=0),
+    help=f"Times to start each one in a process of its own, for start-up and memory. Default: {STARTS}.",
+)
 @click.option(
     "--against",
     type=click.Choice(list(AGAINST)),
     multiple=True,
     help="Run the same network in PyTorch too, as its upstream repository does, and print the ratio. PySOT and others "
-    "record gradients while they track; upstream-no-grad does the same without.",
+    "record gradients while they track; upstream-no-grad does the same without. opencv-nano: a NanoTrack by OpenCV's "
+    "TrackerNano.",
 )
 @click.option(
     "--weights",
@@ -74,6 +109,8 @@ Examples:
     help="Checkpoint that a bundle was exported from; --against needs it.",
 )
 @click.option("--json", "json_path", metavar="FILE", help="Write all figures as JSON; - is stdout.")
+@click.option("--markdown", "markdown_path", metavar="FILE", help="Write the tables as Markdown; - is stdout.")
+@click.option("--picture", "picture_path", type=click.Path(path_type=Path), help="Write a picture of it (.png, .svg).")
 @click.option("--quiet", is_flag=True, help="Print no table.")
 @traceback_option
 @click.version_option(package_name="trk-engine")
@@ -81,38 +118,71 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
     """Measure how fast bundles track VIDEO: a file, a folder or a glob of images; none named is the sample.
 
     Everything that is compared takes turns, block of frames by block, in one run. All frames are decoded before timing
-    starts: decoding, drawing and writing are in no figure.
+    starts: decoding, drawing and writing are in no figure. A folder of images with a groundtruth.txt brings its box,
+    and accuracy is told beside speed.
     """
-    if (video is None) != (init is None):
-        raise UsageError(
-            "--init goes with a VIDEO: the sample brings its own box"
-            if video is None
-            else "no target: give its box in the first frame as --init x,y,w,h"
+    if video is None and init is not None:
+        raise UsageError("--init goes with a VIDEO: the sample brings its own box")
+    if options["json_path"] == options["markdown_path"] == "-":
+        raise UsageError("--json - and --markdown - would mix on stdout: give one of them a file")
+    plan = QUICK if options["quick"] else Plan(options["warmup"], options["rounds"])
+    frames = min(options["frames"], QUICK_FRAMES) if options["quick"] else options["frames"]
+    loud = not options["quiet"]
+    with (
+        _file(options["json_path"]) as write_json,
+        _file(options["markdown_path"]) as write_markdown,
+        _picture(options["picture_path"]) as write_picture,
+        tempfile.TemporaryDirectory(prefix="trk-bench-") as folder,
+    ):
+        clip = _clip(video, init, start, frames)
+        wanted = Wanted(
+            bundles=_open(options["bundles"], options["peers"]),
+            backends=list(dict.fromkeys(options["backends"])),
+            device=options["device"],
+            threads=list(dict.fromkeys(options["threads"])),
+            peers=list(dict.fromkeys(options["peers"])),
+            against=list(dict.fromkeys(options["against"])),
+            weights=list(dict.fromkeys(options["weights"])),
+            folder=Path(folder),
         )
-    with _json_file(options["json_path"]) as write:
-        clip = _clip(video, init, start, options["frames"])
-        against = list(dict.fromkeys(options["against"]))
-        entries = _entries(_open(options["bundles"]), list(dict.fromkeys(options["threads"])), against, options)
-        plan = Plan(options["warmup"], options["rounds"])
-        loud = not options["quiet"]
+        compared = entries(wanted)
+        # --against brings its own baselines.
+        baseline = (
+            None if wanted.against and not options["baseline"] else choose_baseline(compared, options["baseline"])
+        )
+        gemm = Gemm(wanted.threads)
         load = load_average()
         with progress_bar(loud) as progress:
-            task = progress.add_task(clip.name, total=frames_to_track(len(entries), clip, plan))
-            measured = measure(entries, clip, plan, lambda frames: progress.advance(task, frames))
-        found = report(measured, clip, plan, against, _command_line(video, init, start, options), load)
-        write(found)
+            task = progress.add_task(clip.name, total=frames_to_track(len(compared), clip, plan))
+            outcome = measure(compared, clip, plan, lambda count: progress.advance(task, count), gemm.turn)
+            if all(item.failed for item in outcome.measured):
+                raise BackendError(outcome.measured[0].failed)
+            starts = options["starts"] if options["starts"] is not None else 1 if options["quick"] else STARTS
+            task = progress.add_task("start-up", total=starts * len(compared))
+            footprints = _footprints(compared, clip, starts, lambda: progress.advance(task))
+        line = _command_line(video, init, start, options)
+        found = report(outcome, wanted.against, line, load, Beside(gemm, footprints), baseline)
+        write_json(json.dumps(found, indent=1))
+        write_markdown(markdown(found))
+        write_picture(found)
     if loud:
-        wide = None if console.is_terminal else PIPED_WIDTH
-        for table in speed_tables(found):
-            console.print(table, width=wide)
-        for line in (*ratio_lines(found), *notes(found, options["frames"])):
-            console.print(line, soft_wrap=not console.is_terminal)
-    return 0
+        _print(found, frames)
+    for text in failed_lines(found):
+        click.echo(f"trk-bench: {text}", err=True)
+    return EXIT_ERROR if found["failed"] else 0
+
+
+def _print(found: dict[str, Any], frames: int) -> None:
+    wide = None if console.is_terminal else PIPED_WIDTH
+    for table in (*speed_tables(found), *footprint_table(found)):
+        console.print(table, width=wide)
+    for line in (*ratio_lines(found), *baseline_lines(found), *notes(found, frames)):
+        console.print(line, soft_wrap=not console.is_terminal)
 
 
 def _clip(video: str | None, init: str | None, start: int | None, frames: int) -> Clip:
-    if video is not None and init is not None:
-        return read_clip(video, parse_box(init), start=start or 0, frames=frames)
+    if video is not None:
+        return read_clip(video, None if init is None else parse_box(init), start=start or 0, frames=frames)
     if start is not None:
         raise UsageError("--start goes with a VIDEO: the sample begins where its box is")
     from ..weights.clips import sample
@@ -122,74 +192,85 @@ def _clip(video: str | None, init: str | None, start: int | None, frames: int) -
     return clip._replace(name=f"sample {shipped.name}")
 
 
-def _open(paths: Sequence[str]) -> dict[str, Bundle]:
+def _open(paths: Sequence[str], peers: Sequence[str]) -> dict[str, Bundle]:
     """Return the bundles by what they are called in tables: the file's name, or its path where names repeat."""
-    bundles = [Bundle(path) for path in dict.fromkeys(paths or [str(default_bundle())])]
+    default = [] if peers else [str(default_bundle())]
+    bundles = [Bundle(path) for path in dict.fromkeys(paths or default)]
     names = [bundle.path.name for bundle in bundles]
     return {str(b.path) if names.count(b.path.name) > 1 else b.path.name: b for b in bundles}
 
 
-def _entries(
-    bundles: dict[str, Bundle], threads: Sequence[int], against: Sequence[str], options: dict[str, Any]
-) -> list[Entry]:
-    entries = []
-    for label, bundle in bundles.items():
-        about = about_bundle(bundle)
-        for count in threads:
-            tracker = Tracker(bundle, threads=count)
-            entries.append(Entry(label, tracker.backend.name, count, tracker, about))
-        if against:
-            entries += _upstream_entries(label, bundle, threads, against, options["weights"], about)
-    return entries
-
-
-def _upstream_entries(
-    label: str,
-    bundle: Bundle,
-    threads: Sequence[int],
-    against: Sequence[str],
-    weights: Sequence[Path],
-    about: dict[str, Any],
-) -> Iterator[Entry]:
-    try:
-        from ..bench.upstream_style import network_of, upstream_style
-    except ImportError as error:
-        raise BackendError(
-            f"--against needs PyTorch ({error.name} is missing): pip install 'trk-engine[export]', or leave it out"
-        ) from None
-    net = network_of(bundle, weights)
-    for how in against:
-        for count in threads:
-            tracker = upstream_style(bundle, net, gradients=AGAINST[how])
-            yield Entry(label, how, count, tracker, about, tracker.is_close_call)
+def _footprints(
+    compared: Sequence[Entry], clip: Clip, starts: int, advance: Callable[[], None]
+) -> dict[int, dict[str, float | None]]:
+    """Return the medians of what each entry's starts took, by position; they take turns, too."""
+    found: dict[int, list[dict[str, float | None]]] = {}
+    for _ in range(starts):
+        for number, entry in enumerate(compared):
+            advance()
+            if entry.recipe is None:
+                continue
+            try:
+                found.setdefault(number, []).append(measure_footprint(entry.recipe, clip.frames, clip.box))
+            except TrkError as error:
+                click.echo(f"trk-bench: {entry.label}: {error}", err=True)
+    return {number: medians(several) for number, several in found.items()}
 
 
 @contextmanager
-def _json_file(path: str | None) -> Iterator[Any]:
-    """Give a function that writes the report; an unwritable place is found out before anything is measured."""
+def _file(path: str | None) -> Iterator[Callable[[str], None]]:
+    """Give a function that writes a report; an unwritable place is found out before anything is measured."""
     if path is None:
-        yield lambda found: None
+        yield lambda text: None
     elif path == "-":
-        yield lambda found: click.echo(json.dumps(found, indent=2))
+        yield lambda text: click.echo(text)
     else:
         file = PartialFile(Path(path))
         try:
-            yield lambda found: file.temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            yield lambda text: _write(file, (text + "\n").encode())
             file.publish()
         finally:
             file.discard()
 
 
+@contextmanager
+def _picture(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    if path is None:
+        yield lambda found: None
+        return
+    try:
+        from ..bench.speed_picture import KINDS, picture
+    except ImportError as error:
+        raise UsageError(f"--picture needs {error.name}: pip install 'trk-engine[eval]'") from None
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in KINDS:
+        raise UsageError(f"--picture {path}: name a file that ends in {', '.join(f'.{one}' for one in KINDS)}")
+    file = PartialFile(path)
+    try:
+        yield lambda found: _write(file, picture(found, kind))
+        file.publish()
+    finally:
+        file.discard()
+
+
+def _write(file: PartialFile, data: bytes) -> None:
+    file.temporary.write_bytes(data)
+
+
 def _command_line(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> str:
     """Return the command that repeats this measurement, with what was left to the defaults."""
-    words: list[object] = ["trk-bench", *([video, "--init", init] if video else [])]
+    words: list[object] = ["trk-bench", *([video] if video else []), *(["--init", init] if init else [])]
     if start is not None:
         words += ["--start", start]
-    for name, key in (("bundle", "bundles"), ("threads", "threads"), ("against", "against"), ("weights", "weights")):
-        words += [word for value in dict.fromkeys(options[key]) for word in (f"--{name}", value)]
+    several = {"bundle": "bundles", "backend": "backends", "tracker": "peers"}
+    for name in ("bundle", "backend", "threads", "tracker", "against", "weights"):
+        given = [value for value in dict.fromkeys(options[several.get(name, name)]) if value != "auto"]
+        words += [word for value in given for word in (f"--{name}", value)]
+    for name in ("device", "baseline", "starts"):
+        words += [f"--{name}", options[name]] if options[name] is not None else []
     for name in ("frames", "warmup", "rounds"):
-        words += [f"--{name}", options[name]]
-    return shlex.join(str(word) for word in words)
+        words += [] if options["quick"] else [f"--{name}", options[name]]
+    return shlex.join(str(word) for word in [*words, *(["--quick"] if options["quick"] else [])])
 
 
 def main() -> None:

@@ -14,19 +14,82 @@ BUSY = 0.5
 
 
 def speed_tables(report: Mapping[str, Any]) -> Iterator[Table]:
-    """Yield a table for each bundle: FPS and milliseconds a frame, a row for each way it was run."""
+    """Yield a table for each bundle and tracker: FPS and milliseconds a frame, a row for each way it was run."""
     for bundle in dict.fromkeys(entry["bundle"] for entry in report["entries"]):
         entries = [entry for entry in report["entries"] if entry["bundle"] == bundle]
-        table = Table(title=escape(bundle), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
-        table.add_column("run by", no_wrap=True, min_width=MIN_NAME)
-        for column in ("threads", "FPS", "median", "p95", "p99", "crop", "search", "host", "cpu"):
+        table = _table(escape(bundle))
+        columns = ["threads", "FPS", "median", "q1", "q3", "p99", "crop", "search", "host", "cpu"]
+        has_rate = any(entry["gflops"] for entry in entries)
+        has_truth = any(entry["mean_overlap"] is not None for entry in entries)
+        columns += ["GFLOP/s", "of peak"] if has_rate else []
+        columns += ["overlap"] if has_truth else []
+        for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
         for entry in entries:
-            values = [entry["total"][f"{name}_ms"] for name in ("median", "p95", "p99")]
-            values += [entry[stage]["median_ms"] for stage in (*TRACKING, "cpu")]
-            shown = (f"{value:.{2 if value < 100 else 1}f}" for value in values)
+            total = entry["total"]
+            values = [total[f"{name}_ms"] for name in ("median", "q1", "q3", "p99")]
+            values += [entry[stage] and entry[stage]["median_ms"] for stage in (*TRACKING, "cpu")]
+            shown = ["-" if value is None else f"{value:.{2 if value < 100 else 1}f}" for value in values]
+            if has_rate:
+                share = entry["share_of_gemm_peak"]
+                shown += [f"{entry['gflops']:.1f}" if entry["gflops"] else "-", f"{share:.0%}" if share else "-"]
+            if has_truth:
+                shown.append("-" if entry["mean_overlap"] is None else f"{entry['mean_overlap']:.3f}")
             table.add_row(entry["how"], str(entry["threads"]), f"{entry['fps']:.1f}", *shown)
         yield table
+
+
+def footprint_table(report: Mapping[str, Any]) -> Iterator[Table]:
+    """Yield a table of start-up, memory and bytes copied, where they were measured."""
+    entries = [entry for entry in report["entries"] if entry["footprint"]]
+    if not entries:
+        return
+    table = _table("in a process of its own")
+    for column in ("threads", "start-up s", "loading s", "memory MiB", "peak MiB", "copied a frame"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for entry in entries:
+        found = entry["footprint"]
+        values = [_shown(found[name], form) for name, form in _FOOTPRINT]
+        copied = "-" if found["copied_bytes"] is None else f"{found['copied_bytes'] / 1024:.0f} KiB"
+        table.add_row(escape(f"{entry['bundle']}, {entry['how']}"), str(entry["threads"]), *values, copied)
+    yield table
+
+
+_FOOTPRINT = (("start_s", ".2f"), ("load_s", ".2f"), ("memory_mib", ".0f"), ("peak_mib", ".0f"))
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    table.add_column("run by", no_wrap=True, min_width=MIN_NAME)
+    return table
+
+
+def baseline_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each entry: how many times as fast as the baseline it is, and how alike their boxes are."""
+    base = report["baseline"]
+    if base is None:
+        return []
+    lines = [f"[bold]times as fast as {escape(base['bundle'])}, {base['how']}, {_threads(base['threads'])}:[/bold]"]
+    for row in base["times_as_fast"]:
+        total, same = row["total"], row["overlap_of_boxes"]
+        lines.append(
+            f"  {escape(row['bundle'])}, {row['how']}, {_threads(row['threads'])}: {total['median']:.2f}x "
+            f"(quartiles {total['q1']:.2f}-{total['q3']:.2f}), processor time {row['cpu']['median']:.2f}x"
+            + ("" if same is None else f", boxes overlap by {same:.2f}")
+        )
+    return lines
+
+
+def failed_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each entry that stopped: why, without markup."""
+    return [
+        f"{one['bundle']}, {one['how']}, {_threads(one['threads'])} failed and is in no figure: {one['why']}"
+        for one in report["failed"]
+    ]
 
 
 def ratio_lines(report: Mapping[str, Any]) -> list[str]:
@@ -35,12 +98,14 @@ def ratio_lines(report: Mapping[str, Any]) -> list[str]:
     for found in report["ratios"]:
         boxes = found["boxes"]
         until = "" if boxes["parted_by_rounding_at_frame"] is None else ", until a rounding parts them"
+        alike = f"  boxes within {boxes['largest_difference_px']:.2g} px over {boxes['frames_compared']} frames{until}"
+        if not boxes["meant_to_be_equal"]:
+            alike = f"  boxes overlap by {boxes['overlap']:.3f}: it takes whole pixels and has other rules"
         lines += [
             f"[bold]{escape(found['bundle'])}, {_threads(found['threads'])}: {found['fast']} is "
             f"{_times(found['total'])} as fast as {found['slow']}[/bold]",
-            f"  search {_times(found['search'])}, crop and host {_times(found['crop_and_host'])}, processor time "
-            f"{_times(found['cpu'])}",
-            f"  boxes within {boxes['largest_difference_px']:.2g} px over {boxes['frames_compared']} frames{until}",
+            f"  {_parts(found)}processor time {_times(found['cpu'])}",
+            alike,
         ]
     return lines
 
@@ -49,14 +114,15 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
     """Return what a reader has to know: what is inside, what was measured on, and what may disturb."""
     clip, plan, machine = report["clip"], report["plan"], report["machine"]
     lines = [
-        "ms a frame: median, p95 and p99 of crop + search + host, then medians of each and of processor time. FPS is "
-        "1 / median. Frames were decoded before: decoding is in no figure.",
+        "ms a frame: median, quartiles and p99 of crop + search + host, then medians of each and of processor time. "
+        "FPS is 1 / median. Frames were decoded before: decoding is in no figure. What doesn't tell its parts has them "
+        "all in the median.",
         f"{escape(clip['name'])}, {clip['size'][0]}x{clip['size'][1]}, {clip['frames']} frames, {plan['rounds']} "
         f"rounds, {plan['warmup_frames']} frames of warm-up, on {machine['cpu']} with {machine['usable_cores']} cores",
     ]
     if clip["frames"] < frames:
         lines.append(f"the clip ends after {clip['frames']} of the {frames} frames that --frames allows")
-    if any(entry["about"]["weights"] == "random" for entry in report["entries"]):
+    if any(entry["about"].get("weights") == "random" for entry in report["entries"]):
         lines.append("[yellow]random weights: they show speed and track nothing[/yellow]")
     load, cores = report["load_average"]["before"], machine["usable_cores"] or 1
     if load and load[0] > BUSY * cores:
@@ -65,6 +131,12 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
             line += ", and none with more than one thread: threads that wait by spinning lose most"
         lines.append(f"[yellow]{line}[/yellow]")
     return lines
+
+
+def _parts(found: Mapping[str, Any]) -> str:
+    if found["search"] is None:
+        return ""
+    return f"search {_times(found['search'])}, crop and host {_times(found['crop_and_host'])}, "
 
 
 def _times(spread: Mapping[str, Any]) -> str:

@@ -1,13 +1,26 @@
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from trk.bench.speed import Clip, Entry, Measured, Plan, agreement, frames_to_track, measure, pairs, ratio, read_clip
+from trk.bench.speed import (
+    Clip,
+    Entry,
+    Measured,
+    Plan,
+    agreement,
+    frames_to_track,
+    measure,
+    overlaps,
+    pairs,
+    ratio,
+    read_clip,
+)
 from trk.engine.result import Result, StageTimes
-from trk.errors import CheckpointError, SourceError
+from trk.errors import BackendError, CheckpointError, SourceError, UsageError
 
 
 class Fake:
@@ -60,7 +73,7 @@ def test_entries_take_turns_block_by_block():
 
 def test_the_first_frame_of_a_block_is_not_counted():
     log: list[tuple[str, str, int]] = []
-    (found,) = measure([Entry("a", "fake", 1, Fake(log, "a"))], clip_of(7), Plan(warmup=1, rounds=2, block=3))
+    ((found,), *_) = measure([Entry("a", "fake", 1, Fake(log, "a"))], clip_of(7), Plan(warmup=1, rounds=2, block=3))
     for crop in found.seconds("crop"):
         np.testing.assert_allclose(crop, [0.002, 0.003, 0.005, 0.006])
     assert [times.size for times in found.cpu_seconds()] == [4, 4]
@@ -112,7 +125,7 @@ def test_two_ways_that_find_other_boxes_are_refused_before_anything_is_timed():
 def test_other_bundles_may_find_other_boxes():
     log: list[tuple[str, str, int]] = []
     entries = [Entry("a", "x", 1, Fake(log, "a")), Entry("b", "x", 1, Fake(log, "b", step=9.0))]
-    assert len(measure(entries, clip_of(5), Plan(warmup=4, rounds=1))) == 2
+    assert len(measure(entries, clip_of(5), Plan(warmup=4, rounds=1)).measured) == 2
 
 
 def test_boxes_are_compared_until_a_rounding_parts_them():
@@ -142,7 +155,7 @@ def test_boxes_that_are_not_finite_never_agree():
 def test_close_calls_of_the_first_round_are_remembered():
     fake = Fake([], "a")
     entry = Entry("a", "x", 1, fake, is_close_call=lambda: fake.at in (3, 5))
-    (found,) = measure([entry], clip_of(8), Plan(warmup=1, rounds=2, block=3))
+    ((found,), *_) = measure([entry], clip_of(8), Plan(warmup=1, rounds=2, block=3))
     assert found.close_calls == [False, False, True, False, True, False, False, False]
     assert len(found.boxes) == 8
 
@@ -164,6 +177,73 @@ def test_a_ratio_divides_the_medians_of_each_round():
     found = ratio([np.array([2.0, 4.0, 90.0]), np.array([6.0])], [np.array([1.0, 2.0, 3.0]), np.array([2.0])])
     assert found.rounds == [2.0, 3.0]
     assert found.median == 2.5
+
+
+class Dies(Fake):
+    """Fails at the fourth frame it is given."""
+
+    def update(self, frame: np.ndarray) -> Result:
+        if len(self.threads) == 3:
+            raise BackendError("the device went away")
+        return super().update(frame)
+
+
+def test_one_that_fails_is_told_and_the_others_are_measured_whole():
+    log: list[tuple[str, str, int]] = []
+    entries = [Entry("a", "x", 1, Dies(log, "a")), Entry("b", "x", 1, Fake(log, "b"))]
+    one, other = measure(entries, clip_of(7), Plan(warmup=2, rounds=2, block=3)).measured
+    assert one.failed == "the device went away"
+    assert other.failed == ""
+    assert other.total().size == 8
+    assert list(pairs([one, replace_how(other)], ["y"])) == []
+
+
+def replace_how(item: Measured) -> Measured:
+    item.entry = replace(item.entry, label="a", how="y")
+    return item
+
+
+def test_a_measurement_is_cut_down_to_the_time_there_is():
+    def cut(seconds: float) -> tuple[int, int]:
+        entries = [Entry(name, "fake", 1, Fake([], name)) for name in "ab"]
+        found = measure(entries, clip_of(20), Plan(warmup=3, rounds=5, seconds=seconds))
+        assert all(len(item.boxes) == len(found.clip.frames) - 1 for item in found.measured)
+        return found.plan.rounds, len(found.clip.frames) - 1
+
+    # Median of frames 2 and 3, 6 ms each: 15 ms for each of two entries, 600 ms a round.
+    assert cut(60.0) == (5, 20)
+    assert cut(1.3) == (2, 20)
+    assert cut(0.35) == (1, 11)
+    assert cut(0.001) == (1, 2)
+
+
+def test_whole_pixels_are_compared_by_overlap_and_refused_by_nobody():
+    entries = [Entry("n", "x", 1, Fake([], "a")), Entry("n", "y", 1, Fake([], "b", step=2.0), same_boxes=False)]
+    one, other = measure(entries, clip_of(4), Plan(warmup=2, rounds=1)).measured
+    assert overlaps(one.boxes, one.boxes) == pytest.approx(1)
+    assert 0 < overlaps(one.boxes, other.boxes) < 1
+    assert overlaps([], one.boxes) is None
+
+
+def test_what_else_is_measured_has_its_turn_every_round():
+    turns: list[int] = []
+    measure([Entry("a", "x", 1, Fake([], "a"))], clip_of(4), Plan(1, 3), beside=lambda: turns.append(1))
+    assert len(turns) == 3
+
+
+def test_a_folder_with_a_ground_truth_brings_its_box(clip, tmp_path: Path):
+    for image in clip.folder.iterdir():
+        (tmp_path / image.name).symlink_to(image)
+    with pytest.raises(UsageError, match="no target"):
+        read_clip(tmp_path)
+    truth = tmp_path / "groundtruth.txt"
+    truth.write_text("\n".join(",".join(map(str, box)) for box in clip.boxes))
+    found = read_clip(tmp_path, start=2, frames=6)
+    assert found.box == tuple(clip.boxes[2])
+    np.testing.assert_array_equal(found.truth, clip.boxes[2:9])
+    assert read_clip(tmp_path, (1, 2, 3, 4), frames=6).box == (1, 2, 3, 4)
+    truth.write_text("1,2,3,4\n")
+    assert read_clip(tmp_path, (1, 2, 3, 4), frames=6).truth is None
 
 
 def test_only_the_same_bundle_and_threads_are_paired():

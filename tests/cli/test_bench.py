@@ -11,9 +11,10 @@ from nano import nano_bundle
 from trk.bench.stages import TRACKING
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from trk.errors import BackendError
 from trk.weights.shipped import default_bundle
 
-QUICK = ("--frames", "6", "--warmup", "3", "--rounds", "2")
+QUICK = ("--frames", "6", "--warmup", "3", "--rounds", "2", "--starts", "0")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,105 @@ def test_a_bundle_is_measured_per_thread_count(clip, tiny_trk, tmp_path, capsys)
     assert found["ratios"] == []
     assert found["machine"]["cpu"]
     assert found["versions"]["onnxruntime"]
-    assert f"--bundle {tiny_trk} --threads 1 --threads 2 --frames 6 --warmup 3 --rounds 2" in found["command"]
+    assert (
+        f"--bundle {tiny_trk} --threads 1 --threads 2 --starts 0 --frames 6 --warmup 3 --rounds 2" in found["command"]
+    )
+
+
+def test_peers_stand_beside_bundles_with_ratios_to_a_baseline(clip, tiny_trk, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (trk-engine[eval])")
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK]
+    words += ["--tracker", "opencv:mil", "--tracker", "stay", "--baseline", "stay"]
+    written = [tmp_path / name for name in ("speed.json", "speed.md", "speed.png")]
+    for option, path in zip(("--json", "--markdown", "--picture"), written, strict=True):
+        words += [option, str(path)]
+    assert run(command, words) == 0
+    told = capsys.readouterr().err
+    found = json.loads(written[0].read_text())
+    assert [entry["bundle"] for entry in found["entries"]] == ["bundle.trk", "opencv-mil", "stay"]
+    bundle, peer, _ = found["entries"]
+    assert peer["search"] is None
+    assert peer["gflops"] is None
+    assert bundle["gflops"] == pytest.approx(
+        bundle["about"]["search_gflop"] / bundle["search"]["median_ms"] * 1e3, 0.01
+    )
+    peak = found["gemm_gflops"]["1"]["peak"]
+    assert bundle["share_of_gemm_peak"] == pytest.approx(bundle["gflops"] / peak, rel=0.01)
+    assert found["baseline"]["bundle"] == "stay"
+    rows = {row["bundle"]: row for row in found["baseline"]["times_as_fast"]}
+    assert set(rows) == {"bundle.trk", "opencv-mil"}
+    for row in rows.values():
+        assert row["total"]["q1"] <= row["total"]["median"] <= row["total"]["q3"] < 1  # staying costs nothing
+        assert 0 <= row["overlap_of_boxes"] <= 1
+    assert "times as fast as stay, stay, 1 thread:" in told
+    text = written[1].read_text()
+    assert found["command"] in text
+    assert "| opencv-mil | opencv | 1 |" in text
+    assert "share_of_gemm_peak" in text
+    assert written[2].read_bytes().startswith(b"\x89PNG")
+
+
+def test_start_up_memory_and_copied_bytes_are_measured_in_a_process_of_its_own(clip, tiny_trk, capsys):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), "--tracker", "stay", "--json", "-"]
+    assert run(command, [*words, "--frames", "6", "--rounds", "1", "--starts", "1"]) == 0
+    printed = capsys.readouterr()
+    bundle, peer = (entry["footprint"] for entry in json.loads(printed.out)["entries"])
+    for found in (bundle, peer):
+        assert found["starts"] == 1
+        assert found["start_s"] >= found["load_s"] + found["first_s"] > 0
+    assert bundle["copied_bytes"] > 3 * 255 * 255 * 3  # three crops of the pyramid
+    assert peer["copied_bytes"] is None
+    if bundle["peak_mib"] is not None:
+        assert bundle["peak_mib"] >= bundle["memory_mib"] > bundle["bare_mib"] > 10
+    assert "in a process of its own" in printed.err
+
+
+def test_a_ground_truth_brings_the_box_and_accuracy(clip, tiny_trk, tmp_path, capsys):
+    for image in clip.folder.iterdir():
+        (tmp_path / image.name).symlink_to(image)
+    (tmp_path / "groundtruth.txt").write_text("\n".join(",".join(map(str, box)) for box in clip.boxes))
+    assert run(command, [str(tmp_path), "--bundle", str(tiny_trk), *QUICK, "--json", "-"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["entries"]
+    assert entry["mean_overlap"] > 0.7
+
+
+def test_a_nanotrack_runs_against_opencvs_own(clip, nano, capsys):
+    pytest.importorskip("cv2").TrackerNano_create  # noqa: B018
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(nano), *QUICK, "--against", "opencv-nano"]
+    assert run(command, [*words, "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [entry["how"] for entry in found["entries"]] == ["onnxruntime", "opencv-nano"]
+    (ratio,) = found["ratios"]
+    assert ratio["total"]["median"] > 0
+    assert ratio["search"] is None
+    assert not ratio["boxes"]["meant_to_be_equal"]
+    assert "onnxruntime is" in printed.err
+
+
+def test_a_peer_that_fails_is_told_and_the_rest_is_measured(clip, tiny_trk, monkeypatch, capsys):
+    def gives_up(self, frame):
+        raise BackendError("OpenCV's tracker gave up")
+
+    monkeypatch.setattr("trk.bench.peers_opencv.OpenCVPeer.update", gives_up)
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), "--tracker", "opencv:mil", *QUICK]
+    assert run(command, [*words, "--json", "-"]) == EXIT_ERROR
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [entry["bundle"] for entry in found["entries"]] == ["bundle.trk"]
+    assert found["failed"] == [
+        {"bundle": "opencv-mil", "how": "opencv", "threads": 1, "why": "OpenCV's tracker gave up"}
+    ]
+    assert "opencv-mil, opencv, 1 thread failed and is in no figure" in printed.err
+
+
+def test_quick_fits_rounds_and_frames_into_its_time(clip, tiny_trk, capsys):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), "--quick", "--json", "-"]
+    assert run(command, words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["plan"]["warmup_frames"] == 3
+    assert found["entries"][0]["footprint"]["starts"] == 1
+    assert found["command"].endswith("--quick")
 
 
 def test_json_on_stdout_is_nothing_but_json(clip, tiny_trk, capsys):
@@ -87,7 +186,10 @@ def test_bundles_of_one_name_are_told_apart_by_their_paths(clip, tiny_trk, tmp_p
 
 
 def test_the_sample_and_the_default_bundle_are_measured_where_none_is_named(capsys):
-    assert run(command, ["--frames", "3", "--warmup", "1", "--rounds", "1", "--json", "-", "--quiet"]) == 0
+    assert (
+        run(command, ["--frames", "3", "--warmup", "1", "--rounds", "1", "--starts", "0", "--json", "-", "--quiet"])
+        == 0
+    )
     found = json.loads(capsys.readouterr().out)
     assert (found["clip"]["name"], found["clip"]["size"]) == ("sample bunny", [1280, 720])
     assert [entry["bundle"] for entry in found["entries"]] == [default_bundle().name]
@@ -111,6 +213,17 @@ BAD: dict[str, tuple[Callable[[Any], list[str]], str]] = {
     "init without area": (lambda at: [str(at.video), "--init", "9,2,0,10"], "has no area"),
     "missing video": (lambda at: ["none.mp4", "--init", at.init], "none.mp4"),
     "late start": (lambda at: [str(at.video), "--init", at.init, "--start", "19"], "3 are the least"),
+    "mixed on stdout": (lambda at: [str(at.video), "--json", "-", "--markdown", "-"], "would mix on stdout"),
+    "markdown into nowhere": (lambda at: [str(at.video), "--init", at.init, "--markdown", "no/a.md"], "no folder no"),
+    "picture of no kind": (lambda at: [str(at.video), "--init", at.init, "--picture", "a.bmp"], "ends in .png"),
+    "baseline of nothing": (
+        lambda at: [str(at.video), "--init", at.init, "--baseline", "kcf"],
+        "--baseline kcf is nothing that is measured: there are bundle.trk, onnxruntime",
+    ),
+    "peer by TraX": (lambda at: [str(at.video), "--init", at.init, "--tracker", "command:x"], "can't be timed"),
+    "unknown peer": (lambda at: [str(at.video), "--init", at.init, "--tracker", "opencv:goturn"], "has no tracker"),
+    "unknown backend": (lambda at: [str(at.video), "--init", at.init, "--backend", "caffe"], "no backend 'caffe'"),
+    "nano of another": (lambda at: [str(at.video), "--init", at.init, "--against", "opencv-nano"], "tiny"),
     "no threads": (lambda at: [str(at.video), "--init", at.init, "--threads", "0"], "threads"),
     "no rounds": (lambda at: [str(at.video), "--init", at.init, "--rounds", "0"], "rounds"),
     "unknown baseline": (lambda at: [str(at.video), "--init", at.init, "--against", "caffe"], "upstream-style"),
