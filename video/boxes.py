@@ -6,17 +6,18 @@ error or Ctrl-C keeps what was written: the file is complete and readable, only 
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
 from ..errors import SinkError
 from .formats import BOX_FORMATS, BoxFormat, jsonl_row, open_format
 from .partial import PartialFile
 from .record import Box, Record
 
-__all__ = ["BOX_FORMATS", "Box", "BoxFormat", "LineSink", "Record", "Sink", "TextSink", "open_sink"]
+__all__ = ["BOX_FORMATS", "Box", "BoxFormat", "LineSink", "Mark", "Record", "Sink", "TextSink", "open_sink"]
 
 STDOUT = "-"
 
@@ -84,6 +85,36 @@ class LineSink(Sink):
         """Nothing: what was written is gone."""
 
 
+class Frames:
+    """Numbers of frames, kept as runs: a day of video takes no more room than a second."""
+
+    def __init__(self, runs: Iterable[tuple[int, int]] = ()) -> None:
+        self._runs = list(runs)
+
+    def add(self, number: int) -> None:
+        """Add one; cheap where it is beside the last one added."""
+        first, last = self._runs[-1] if self._runs else (number, number)
+        if self._runs and first - 1 <= number <= last + 1:
+            self._runs[-1] = min(first, number), max(last, number)
+        else:
+            self._runs.append((number, number))
+
+    def copy(self) -> "Frames":
+        """The same numbers, to be kept while these grow."""
+        return Frames(self._runs)
+
+    def __iter__(self) -> Iterator[int]:
+        return chain.from_iterable(range(first, last + 1) for first, last in self._runs)
+
+
+class Mark(NamedTuple):
+    """How far a `TextSink` had come."""
+
+    end: int
+    written: int
+    frames: Frames
+
+
 class TextSink(Sink):
     """Records as lines of text in one of `BOX_FORMATS`.
 
@@ -99,7 +130,7 @@ class TextSink(Sink):
         self._file = self._partial.temporary.open("wb", buffering=0)
         self._end = 0
         self._about = about
-        self._frames: set[int] = set()
+        self._frames = Frames()
         self._published = False
         self._put(head)
 
@@ -111,6 +142,16 @@ class TextSink(Sink):
             self._frames.add(record.frame_index)
         if self._form.streams and not self._published:
             self._publish()
+
+    def mark(self) -> Mark:
+        """Where the file stands, to come back to."""
+        return Mark(self._end, self.written, self._frames.copy())
+
+    def rewind(self, mark: Mark) -> None:
+        """Forget what was written since `mark`."""
+        self._end, self.written, self._frames = mark.end, mark.written, mark.frames.copy()
+        self._overwrite(self._tail)
+        self._file.truncate()
 
     def close(self) -> None:
         """Give the file its name."""
@@ -126,8 +167,10 @@ class TextSink(Sink):
                 self._publish()
 
     def discard(self) -> None:
-        """Remove the temporary file."""
+        """Remove the file."""
         self._file.close()
+        if self._published:  # and wound back to nothing
+            self._partial.path.unlink(missing_ok=True)
         self._partial.discard()
 
     def _publish(self) -> None:

@@ -1,6 +1,7 @@
 """Annotated video: H.264 in MP4, Matroska or QuickTime, with the source's time stamps."""
 
 import math
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +130,17 @@ class VideoWriter:
                 self._partial.publish()
             else:
                 self._partial.discard()
+
+    def discard(self) -> None:
+        """Leave nothing behind: what was under the name before stays."""
+        if self._closed:
+            return
+        self._closed = True
+        with uninterrupted():
+            with suppress(SinkError, self._av.error.FFmpegError):
+                self._mux(None)  # an encoder that is not emptied is not freed
+                self._container.close()
+            self._partial.discard()
 
     def _mux(self, frame: "av.VideoFrame | None") -> None:
         try:

@@ -1,24 +1,25 @@
 """One video on the page: its current picture, its targets and what was found so far; commands from any thread."""
 
 import threading
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import sleep
 from typing import Any
 
 from ..engine.multi import MultiTracker
 from ..engine.result import Box
-from ..engine.state import State
 from ..engine.tracker import Tracker
 from ..errors import UsageError
 from ..video.ahead import Ahead
 from ..video.record import Record
-from ..video.source import STDIN, Frame, Image, Position, Source
+from ..video.source import STDIN, Frame, Image, Position, Source, public_name
 from ..video.span import open_span
+from .history import History
+from .journal import Journal
+from .outlets import Outlets
+from .timeline import Timeline
 
 MAX_TARGETS = 64
 WAIT_SECONDS = 0.001
@@ -28,25 +29,23 @@ SPEED_FRAMES = 30
 CHOOSING, RUNNING, PAUSED, DONE, FAILED = "choosing", "running", "paused", "done", "failed"
 
 
-@dataclass
-class Moment:
-    """One frame that was tracked: its records by target, and the states to go on from."""
-
-    frame_index: int
-    time: float
-    records: dict[int, Record]
-    states: dict[int, State] = field(repr=False)
-
-
 class Session:
     """Tracks a video in a thread of its own, as the page says.
 
     States: choosing (before the first run), running, paused, done (the video has ended), failed (`message` says why).
-    `listen` registers a callback for every change. Raises SourceError at once where the video can't be read.
+    `listen` registers a callback for every change. `outputs`: files that are written along, complete after `finish`.
+    What was found is kept on disk, and of the states to go back to a few hundred: memory does not grow with the run.
+    Raises SourceError, SinkError at once where the video can't be read or an output not be written.
     """
 
     def __init__(
-        self, video: str, tracker: Tracker, start: Position = 0, end: Position | None = None, raw: str | None = None
+        self,
+        video: str,
+        tracker: Tracker,
+        start: Position = 0,
+        end: Position | None = None,
+        raw: str | None = None,
+        outputs: Sequence[Path] = (),
     ):
         self.tracker = tracker
         self.video = video
@@ -57,14 +56,23 @@ class Session:
         self.message = ""
         self.epoch = 0
         """Grows when moments that were told are no longer true."""
-        self.moments: list[Moment] = []
+        self.journal = Journal()
+        """Every record so far."""
         self.frame: Frame = next(self.source)
         self.first = self.frame.index
         """Number of the first frame that can be tracked."""
         self.picture_number = 0
         """Grows with every picture shown."""
         self._targets = MultiTracker(tracker)
-        self._marks: dict[int, Record] = {}
+        self._now: dict[int, Record] = {}
+        """The records of the current picture, by target."""
+        self._timeline = Timeline()
+        self._history = History()
+        try:
+            self._outlets = Outlets(outputs, self.journal, self.source, video if self.seekable else None, self.about)
+        except BaseException:
+            self.source.close()
+            raise
         self._seconds: deque[float] = deque(maxlen=SPEED_FRAMES)
         self._listeners: list[Callable[[], None]] = []
         self._changed = threading.Condition(threading.RLock())
@@ -83,6 +91,19 @@ class Session:
         return Path(self.video).name if "://" not in self.video else self.source.name
 
     @property
+    def about(self) -> dict[str, object]:
+        """What the head of a file of boxes says."""
+        manifest = self.tracker.manifest
+        return {
+            "video": public_name(self.video),
+            "model": manifest.model,
+            "variant": manifest.variant,
+            "weights": manifest.weights.origin,
+            "params": dict(self.tracker.params),
+            "size_wh": list(self.source.size_wh),
+        }
+
+    @property
     def fps(self) -> float | None:
         """Frames per second of tracking alone, all targets together; None before there is any."""
         total = sum(self._seconds)
@@ -99,7 +120,8 @@ class Session:
         The moments from number `since` on are told; all of them where `epoch` is not the current one.
         """
         with self._turn():
-            first = since if epoch == self.epoch else 0
+            points = len(self._timeline.points)
+            first = max(0, min(since, points) - 1) if epoch == self.epoch else 0  # the last one may have changed
             status = {
                 "type": "status",
                 "state": self.state,
@@ -109,11 +131,8 @@ class Session:
                 "fps": None if self.fps is None else round(self.fps, 1),
                 "epoch": self.epoch,
                 "first": first,
-                "targets": [_target(record) for record in self._current().values()],
-                "moments": [
-                    [m.frame_index, [[r.target, _finite(r.score), int(r.lost)] for r in m.records.values()]]
-                    for m in self.moments[first:]
-                ],
+                "targets": [_target(self._now[target]) for target in sorted(self._now)],
+                "moments": list(self._timeline.told(first)),
             }
             return status, self.picture_number, self.frame.image
 
@@ -128,20 +147,19 @@ class Session:
                 raise UsageError(f"{MAX_TARGETS} targets are the most that one page follows")
             target = self._targets.add(self.frame.image, box, target)
             x, y, w, h = (float(value) for value in box)
-            self._marks[target] = Record(self.frame.index, self.frame.time, (x, y, w, h), 1.0, False, target)
-            self._keep(self._current())
-            self._tell(new_epoch=True)
+            self._now[target] = Record(self.frame.index, self.frame.time, (x, y, w, h), 1.0, False, target)
+            self._change()
             return target
 
     def remove(self, target: int) -> None:
         """Forget a target, from the current picture on."""
         with self._turn():
             self._targets.remove(target)
-            self._marks.pop(target, None)
-            if self.moments and self.moments[-1].frame_index == self.frame.index:
-                self.moments[-1].records.pop(target, None)
-                self.moments[-1].states.pop(target, None)
-            self._tell(new_epoch=True)
+            if self._now.pop(target, None) is not None:
+                self._change()
+            if self.state == RUNNING and not self._targets.ids:
+                self.state = PAUSED
+                self._tell()
 
     def run(self) -> None:
         """Begin, or go on. Raises UsageError: no target yet, or nothing left."""
@@ -170,30 +188,44 @@ class Session:
         with self._turn():
             if not self.seekable:
                 raise UsageError("a stream can't be wound back")
-            number = bisect_right([moment.frame_index for moment in self.moments], frame_index) - 1
-            if number < 0:
+            number = self.journal.frame_at(frame_index)
+            if number is None:
                 raise UsageError("nothing was tracked there yet")
-            moment = self.moments[number]
-            if moment.frame_index == self.frame.index and self.state in (CHOOSING, PAUSED):
+            if number == self.frame.index and self.state in (CHOOSING, PAUSED):
                 return
-            source = open_span(self.video, moment.frame_index, self._span[1])
+            source, frame = self._tracked_again(number)
             self.source.close()
-            self.frame, self._read = next(source), None
-            self.source = Ahead(source)
-            del self.moments[number + 1 :]
-            self._targets.restore(moment.states)
-            self._marks = {}
+            self.source, self.frame, self._read = Ahead(source), frame, None
+            self.journal.cut(number)
+            self._history.cut(number)
+            self._timeline.cut(number, self.journal.records(self._timeline.begin_of(number)))
+            self._now = {record.target: record for record in self.journal.records(number)}
             self.state, self.message = PAUSED, ""
             self.picture_number += 1
             self._tell(new_epoch=True)
+            self._outlets.wind_back()
 
     def records(self) -> list[Record]:
         """All records so far, in the order of frames, then of targets."""
         with self._turn():
-            return [moment.records[target] for moment in self.moments for target in sorted(moment.records)]
+            return list(self.journal.records())
+
+    def finish(self) -> list[Path]:
+        """End the thread, close the video and complete the outputs; return those that were written.
+
+        Raises SinkError; SourceError: a video that was wound back can't be read again.
+        """
+        self._stop()
+        return self._outlets.close()
 
     def close(self) -> None:
-        """End the thread and close the video."""
+        """`finish`, and forget everything."""
+        try:
+            self.finish()
+        finally:
+            self.journal.close()
+
+    def _stop(self) -> None:
         with self._changed:
             self._closed = True
             self.state = DONE if self.state != FAILED else FAILED
@@ -213,19 +245,37 @@ class Session:
             with self._count:
                 self._asking -= 1
 
-    def _current(self) -> dict[int, Record]:
-        last = self.moments[-1] if self.moments else None
-        found = dict(last.records) if last is not None and last.frame_index == self.frame.index else {}
-        marked = {t: record for t, record in self._marks.items() if record.frame_index == self.frame.index}
-        return dict(sorted({**found, **marked}.items()))
+    def _change(self) -> None:
+        """A person has changed the targets of the current picture."""
+        records = [self._now[target] for target in sorted(self._now)]
+        known = self.journal.last_frame == self.frame.index
+        self.journal.cut(self.frame.index - 1)
+        self.journal.append(records)
+        if self.seekable:
+            self._history.add(self.frame.index, self._targets.snapshot(), keep=True)
+        self._timeline.cut(self.frame.index, self.journal.records(self._timeline.begin_of(self.frame.index)))
+        (self._outlets.change if known else self._outlets.add)(self.frame, records)
+        self._tell(new_epoch=True)
 
-    def _keep(self, records: dict[int, Record]) -> None:
-        states = self._targets.snapshot() if self.seekable else {}
-        moment = Moment(self.frame.index, self.frame.time, records, states)
-        if self.moments and self.moments[-1].frame_index == self.frame.index:
-            self.moments[-1] = moment
-        else:
-            self.moments.append(moment)
+    def _tracked_again(self, number: int) -> tuple[Source, Frame]:
+        """The video from frame `number` on, that frame, and the targets as they were in it.
+
+        Their states may have been kept of an earlier frame only: from there they are tracked again, to the same end.
+        """
+        kept, states = self._history.before(number)
+        before = self._targets.snapshot()
+        source = open_span(self.video, kept, self._span[1])
+        try:
+            frame = next(source)
+            self._targets.restore(states)
+            while frame.index < number:
+                frame = next(source)
+                self._targets.update(frame.image)
+        except BaseException:
+            source.close()
+            self._targets.restore(before)
+            raise
+        return source, frame
 
     def _tell(self, *, new_epoch: bool = False) -> None:
         self.epoch += new_epoch
@@ -264,12 +314,15 @@ class Session:
             results = self._targets.update(frame.image)
             self.frame = frame
             self.picture_number += 1
-            self._marks = {}
             self._seconds.append(sum(self._targets.stages))
-            self._keep(
-                {t: Record(frame.index, frame.time, r.box, r.score, r.lost, t) for t, r in sorted(results.items())}
-            )
-            self._tell()
+            records = [Record(frame.index, frame.time, r.box, r.score, r.lost, t) for t, r in sorted(results.items())]
+            self._now = {record.target: record for record in records}
+            self.journal.append(records)
+            if self.seekable:
+                self._history.add(frame.index, self._targets.snapshot())
+            thinned = self._timeline.add(records)
+            self._outlets.add(frame, records)
+            self._tell(new_epoch=thinned)
 
 
 def _target(record: Record) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from trk.errors import SinkError
-from trk.video.boxes import BOX_FORMATS, Record, open_sink
+from trk.video.boxes import BOX_FORMATS, Frames, Record, TextSink, open_sink
+from trk.video.formats import open_format
 
 RECORDS = [
     Record(30, 1.2, (10.5, 20.25, 30.0, 40.125), 0.9876543),
@@ -235,3 +237,39 @@ def test_json_lines_can_be_read_along(tmp_path: Path) -> None:
 def test_dash_is_json_lines_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     write_all(Path("-"))
     assert [json.loads(line)["frame"] for line in capsys.readouterr().out.splitlines()] == [30, 31, 32]
+
+
+@pytest.mark.parametrize("suffix", BOX_FORMATS)
+def test_a_file_wound_back_is_as_if_nothing_had_been_written_since(tmp_path: Path, suffix: str) -> None:
+    plain, wound = tmp_path / f"plain{suffix}", tmp_path / f"wound{suffix}"
+    with open_sink(plain) as sink:
+        for record in RECORDS:
+            sink.write(record)
+    with TextSink(wound, open_format(wound, False), {}) as sink:
+        nothing = sink.mark()
+        sink.write(RECORDS[1])
+        sink.rewind(nothing)
+        for record in RECORDS[:2]:
+            sink.write(record)
+        mark = sink.mark()
+        for _ in range(2):
+            sink.write(Record(70, 1e9, (123456.0, 123456.0, 123456.0, 123456.0), 0.25))
+            sink.write(RECORDS[0])
+            sink.rewind(mark)
+        sink.write(RECORDS[2])
+        assert sink.written == 3
+    assert wound.read_bytes() == plain.read_bytes()
+
+
+def test_frames_are_kept_as_runs() -> None:
+    frames = Frames()
+    for number in [5, 5, 6, 7, 4, 20, 21, 2]:
+        frames.add(number)
+    kept = frames.copy()
+    frames.add(9)
+    assert list(kept) == [4, 5, 6, 7, 20, 21, 2]
+    many = Frames()
+    for number in range(100_000):
+        many.add(number)
+    assert len(pickle.dumps(many)) < 200
+    assert sum(1 for _ in many) == 100_000

@@ -200,3 +200,13 @@ def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
         writer.write(picture(0), 0.0)
         with pytest.raises(SinkError, match="a frame of 80x60 in a video of 160x120"):
             writer.write(picture(1, (80, 60)), 0.04)
+
+
+def test_a_video_that_is_discarded_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_text("of an earlier run")
+    with open_video(tmp_path / "out.mp4", SIZE_WH, 25.0) as writer:
+        writer.write(picture(0), 0.0)
+        writer.discard()
+        writer.discard()
+    assert (tmp_path / "out.mp4").read_text() == "of an earlier run"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import struct
 import threading
 import time
+from socket import SO_LINGER, SO_RCVBUF, SOL_SOCKET
 
 import numpy as np
 import pytest
@@ -313,25 +315,88 @@ def test_tokens_are_long_and_never_the_same():
     assert min(map(len, tokens)) >= 24
 
 
-def test_message_that_is_too_large_ends_that_page_and_nothing_else(session, clip):
+@pytest.fixture
+def served(session):
+    """The real server on a real port: the page's address and a function that opens its socket."""
     connect = pytest.importorskip("websockets.sync.client").connect
-    closed = pytest.importorskip("websockets.exceptions").ConnectionClosedError
     with bind("127.0.0.1", 0) as listener:
         server = make_server(session, TOKEN, "127.0.0.1")
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         page = address(listener, "127.0.0.1", TOKEN)
         live = page.replace("http", "ws", 1).replace("/?", "/live?")
-        try:
-            with connect(live, origin=page.split("/?")[0], open_timeout=30) as socket:
-                socket.send('{"do": "run", "x": "' + "a" * MAX_MESSAGE_BYTES + '"}')
-                with pytest.raises(closed, match="1009"):
-                    list(socket)
-            with connect(live, origin=page.split("/?")[0], open_timeout=30) as socket:
-                assert json.loads(socket.recv(timeout=30))["type"] == "hello"
-                socket.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
-                wait(lambda: session.records())
-        finally:
-            server.should_exit = True
-            thread.join(30)
+        yield lambda **options: connect(live, origin=page.split("/?")[0], open_timeout=30, **options)
+        server.should_exit = True
+        thread.join(30)
     assert not thread.is_alive()
+
+
+def told(socket):
+    """What the server says next that is no picture."""
+    while not isinstance(message := socket.recv(timeout=30), str):
+        pass
+    return json.loads(message)
+
+
+def test_message_that_is_too_large_ends_that_page_and_nothing_else(served, session, clip):
+    closed = pytest.importorskip("websockets.exceptions").ConnectionClosedError
+    with served() as socket:
+        socket.send('{"do": "run", "x": "' + "a" * MAX_MESSAGE_BYTES + '"}')
+        with pytest.raises(closed, match="1009"):
+            list(socket)
+    with served() as socket:
+        assert told(socket)["type"] == "hello"
+        socket.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
+        wait(lambda: session.records())
+
+
+def test_a_browser_that_is_cut_off_ends_nothing(served, session, clip):
+    with served() as page:
+        page.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
+        wait(lambda: session.records())
+        page.send(json.dumps({"do": "run"}))
+        wait(lambda: session.state != "choosing")
+        # No farewell: the next packet is answered with a reset, as by a machine that was switched off.
+        page.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        page.socket.close()
+    wait(lambda: session.state == "done")
+    with served() as page:
+        assert told(page)["type"] == "hello"
+        assert [moment[0] for moment in told(page)["moments"]] == list(range(20))
+
+
+def test_a_browser_that_reads_nothing_holds_up_nobody(served, session, clip):
+    with served(max_queue=1, close_timeout=0.2) as asleep, served() as awake:
+        asleep.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+        awake.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
+        wait(lambda: session.records())
+        for _ in range(5):
+            awake.send(json.dumps({"do": "run"}))
+            while (status := told(awake)).get("state") != "done":
+                pass
+            assert status["frame"] == 19
+            awake.send(json.dumps({"do": "seek", "frame": 0}))
+            while (status := told(awake)).get("state") != "paused":
+                pass
+    wait(lambda: not session._listeners)
+
+
+def test_two_pages_show_the_same(served, session, clip):
+    with served() as one, served() as other:
+        one.send(json.dumps({"do": "place", "box": list(clip.boxes[0])}))
+        while not (status := told(other)).get("targets"):
+            pass
+        assert status["targets"][0]["box"] == list(clip.boxes[0])
+
+
+def test_two_hundred_targets_are_too_many_and_the_first_stay(served, session, clip):
+    with served() as page:
+        for number in range(200):
+            page.send(json.dumps({"do": "place", "box": [10.0 + number, 20.0, 30.0, 40.0]}))
+        refused = 0
+        while refused < 136:
+            message = told(page)
+            if message["type"] == "error":
+                assert "64 targets are the most" in message["message"]
+                refused += 1
+    assert [record.target for record in session.records()] == list(range(1, 65))
