@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
 from ..errors import BackendError, UsageError
 from .command import run, traceback_option
-from .tables import console, model_table, parity_table, print_data, say
+from .tables import console, half_line, model_table, parity_table, print_data, range_table, say
 from .values import parse_settings
 
 EPILOG = """\b
@@ -28,6 +29,14 @@ Examples:
 @click.option("--preset", help="Published set of hyper-parameters to make the bundle's default, such as vot2017.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--maps", is_flag=True, help="Keep the raw score and box maps among the search graph's outputs.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="Type of the layers; FP16 leaves in FP32 what needs it.",
+)
+@click.option("--ranges", is_flag=True, help="With --precision fp16: print the largest value at every layer.")
 @click.option(
     "--correlation",
     default="grouped",
@@ -55,6 +64,8 @@ def command(
     preset: str | None,
     settings: tuple[str, ...],
     maps: bool,
+    precision: Literal["fp32", "fp16"],
+    ranges: bool,
     correlation: str,
     out: Path | None,
     safetensors: Path | None,
@@ -76,6 +87,8 @@ def command(
         raise UsageError("--random and --weights exclude each other")
     if not model and not weights:
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    if ranges and precision != "fp16":
+        raise UsageError("--ranges says what FP16 has to hold: it goes with --precision fp16")
     if randomly and safetensors:
         raise UsageError("--safetensors keeps the weights of a checkpoint: --random has none")
     if variant and not model:
@@ -96,10 +109,15 @@ def command(
         params=parse_settings(settings),
         maps=maps,
         correlation=correlation,
+        precision=precision,
         seed=seed,
         report=lambda line: say(line, "dim"),
     )
     console.print(parity_table(manifest))
+    if manifest.half:
+        if ranges:
+            print_data(range_table(manifest.half))
+        say(half_line(manifest.half))
     say(f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}")
     if manifest.weights.notice or manifest.weights.licence:
         say(f"licence of the weights: {manifest.weights.licence}")

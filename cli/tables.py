@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from ..engine.manifest import Manifest
+    from ..engine.manifest import HalfPrecision, Manifest
     from ..models.cost import Cost
     from ..models.row import Row
 
@@ -85,3 +85,28 @@ def parity_table(manifest: Manifest) -> Table:
     for name, difference in manifest.parity.outputs.items():
         table.add_row(name, f"{difference:.2g}", f"{manifest.parity.limits[name]:.2g}")
     return table
+
+
+FP16_LARGEST = 65504.0
+
+
+def range_table(half: HalfPrecision) -> Table:
+    """Return the largest value at every layer of an FP16 bundle, as it was in FP32, and the layer's type."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("largest value", justify="right")
+    table.add_column("of FP16's range", justify="right")
+    table.add_column("type")
+    for name, value in half.ranges.items():
+        kind = f"FP32: {half.wide[name]}" if name in half.wide else "FP16"
+        table.add_row(name, f"{value:.4g}", f"{value / FP16_LARGEST:.2%}", kind)
+    return table
+
+
+def half_line(half: HalfPrecision) -> str:
+    """Return in a line how near FP16 came to its limits."""
+    name, value = max(half.ranges.items(), key=lambda item: item[1])
+    return (
+        f"FP16: largest value {value:.4g} ({name}; FP16 ends at {FP16_LARGEST:.0f}), boxes' overlap changes by "
+        f"{half.box_drift:.4f}, {len(half.wide)} layers pinned, {half.wide_share:.1%} of a frame's sums in FP32"
+    )

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ..errors import ModelError
+from .confidence import Calibration
 from .geometry import Geometry, Rule
 from .params import check_params
 from .signature import check_signature
@@ -79,6 +80,21 @@ class Parity(Rule):
     limits: dict[str, float]
 
 
+class HalfPrecision(Rule):
+    """What of an FP16 bundle is FP16, and what was measured for that on real crops."""
+
+    wide: dict[str, str] = {}
+    """Layers that stay in FP32, and why."""
+    wide_share: float = Field(ge=0, le=1)
+    """Share of a frame's multiply-adds in FP32."""
+    ranges: dict[str, float]
+    """Largest absolute value at each layer, in FP32."""
+    box_drift: float
+    """Mean change of the box's overlap with the target, against FP32."""
+    map_drift: float
+    """Largest root mean square difference of a map from FP32, by the map's standard deviation."""
+
+
 class Manifest(Rule):
     """All that the engine has to know about a bundle."""
 
@@ -103,9 +119,12 @@ class Manifest(Rule):
     preset: str
     weights: Weights
     parity: Parity
+    half: HalfPrecision | None = None
     cost: dict[str, float] = {}
     """Parameters, and multiply-adds of both branches, counted at export."""
     versions: dict[str, str] = {}
+    calibration: Calibration | None = None
+    """What turns scores into probabilities; None until `trk-calibrate` was run."""
     files: tuple[File, ...]
 
     @field_validator("schema_version")

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -18,14 +18,18 @@ from ..errors import ModelError
 from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
+from .forms import in_form
+from .graphs import image
 from .onnx_graph import OPSET
+from .precision import plan
 from .random_weights import randomise
-from .reference import PICTURE, reference_crops
+from .reference import PICTURE, Crops, reference_crops, sample_crops
 from .share import WEIGHTS, shared_weights
-from .trace import Report, trace
+from .trace import Report, Written, trace
 from .write import check_target, file_entries, write_bundle
 
 TEMPLATE = "template.onnx"
+Precision = Literal["fp32", "fp16"]
 
 
 def export_bundle(
@@ -39,13 +43,15 @@ def export_bundle(
     maps: bool = False,
     seed: int = 0,
     correlation: str = GROUPED,
+    precision: Precision = "fp32",
     report: Report = lambda _: None,
 ) -> Manifest:
     """Write the bundle of `row` to `out`, a folder or a `.trk` file, and return its manifest.
 
     `net` holds the weights that `weights` describes; without them it gets random ones from `seed`. `preset` and
     `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs;
-    `correlation` is the form that correlations are written in, one of models/correlation_forms.py.
+    `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
+    `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -58,7 +64,16 @@ def export_bundle(
     if weights is None:
         randomise(net, seed, crops, row.channels)
         weights = Weights(origin="random", seed=seed, licence="none: random numbers", notice="tracks nothing")
-    traced = trace(net, row, crops, torch.tensor(list(values.values()), dtype=torch.float32), maps, report, correlation)
+    numbers = torch.tensor(list(values.values()), dtype=torch.float32)
+    single = in_form(net.fused().eval(), correlation, crops, row.channels)
+    written, types = Written(single, single, single), None
+    if precision == "fp16":
+        report(f"choosing types for {row.name} on crops of the sample clips")
+        samples = sample_crops(geometry, searches, values.get("scale_step", 1.0))
+        steps = [row.step(_side(net, row, crops, number), s.size).eval() for number, s in enumerate(searches)]
+        types = plan(single, steps, samples, numbers, row.channels, trained=weights.origin != "random", report=report)
+        written = Written(types.typed(), types.net, types.emulated())
+    traced = trace(net, written, row, crops, numbers, maps, report)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     files = shared_weights(models) if len(searches) > 1 else {n: m.SerializeToString() for n, m in models.items()}
     external = (WEIGHTS,) if WEIGHTS in files else ()
@@ -70,7 +85,8 @@ def export_bundle(
         paper=row.paper,
         source=row.source,
         family=row.family,
-        precision="fp32",
+        precision=precision,
+        half=types.record() if types else None,
         correlation=correlation,
         opset=OPSET,
         geometry=geometry,
@@ -103,6 +119,13 @@ def export_bundle(
     report(f"writing {out}")
     write_bundle(out, manifest, files)
     return manifest
+
+
+@torch.no_grad()
+def _side(net: SiameseNet, row: Row, crops: Crops, number: int) -> int:
+    """Return the side of the maps of search crop `number`."""
+    kernels = net.kernels(image(crops.template, row.channels), crops.size)
+    return int(net.search(image(crops.searches[number][0], row.channels), *kernels)[0].shape[-1])
 
 
 def _hyper_parameters(row: Row, preset: str | None, params: Mapping[str, float]) -> tuple[str, dict[str, float]]:

@@ -36,6 +36,9 @@ class SearchGraph(nn.Module):
         self.channels = channels
 
     def forward(self, crop: Tensor, size: Tensor, params: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
-        """Return what `SearchOutput` describes, then the network's maps, of `crop` uint8 [N * scales, S, S, 3]."""
-        maps = self.net.search(image(crop, self.channels), *kernels)
+        """Return what `SearchOutput` describes, then the network's maps, of `crop` uint8 [N * scales, S, S, 3].
+
+        The step is float32 whatever the network is.
+        """
+        maps = tuple(values.float() for values in self.net.search(image(crop, self.channels), *kernels))
         return (*self.step(*maps, size, params), *maps)

@@ -9,14 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
-from .forms import in_form
 from .graphs import SearchGraph, TemplateGraph, image
 from .onnx_graph import to_onnx, without_outputs
 from .reference import Crops
-from .verify import Agreement, arrays, compare_step, run
+from .verify import Agreement, Array, arrays, compare_step, run
 
 Report = Callable[[str], None]
 MAP_PREFIX = "map_"
@@ -33,47 +31,75 @@ class Traced:
     search_flop: float
 
 
-def trace(
-    net: SiameseNet, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report, form: str = GROUPED
-) -> Traced:
-    """Return the graphs of `net`, batch norms folded and branches fused.
+@dataclass
+class Written:
+    """A network as it is exported."""
 
-    Raises ExportError where they disagree with `net`. `maps` leaves the raw maps among the outputs; `form` is
-    how correlations are written.
+    net: SiameseNet
+    """Fused, correlations in their form, layers in their types."""
+    single: SiameseNet
+    """The same in FP32: `net` itself unless it is FP16."""
+    twin: SiameseNet
+    """The same in the types of `net`, to be run in PyTorch: `net` itself unless it is FP16."""
+
+    @property
+    def half(self) -> bool:
+        """Whether it is FP16."""
+        return self.net is not self.single
+
+
+def trace(
+    net: SiameseNet, written: Written, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report
+) -> Traced:
+    """Return the graphs of `written`, compared with `net`, the plain network in FP32.
+
+    Raises ExportError where they disagree. `maps` leaves the raw maps among the outputs.
     """
-    fused = in_form(net.fused().eval(), form, crops, row.channels)
     agreement = Agreement()
     with torch.no_grad():
         report(f"tracing the template branch of {row.name}")
         template_inputs = {"crop": crops.template} | ({"size": crops.size} if net.template_takes_size else {})
-        module: nn.Module = TemplateGraph(fused, row.channels).eval()
-        template = _traced(module, template_inputs, fused.kernel_names)
-        template_flop = _flop(module, template_inputs)
+        template = _traced(TemplateGraph(written.net, row.channels).eval(), template_inputs, written.net.kernel_names)
+        template_flop = _flop(TemplateGraph(written.single, row.channels), template_inputs)
         kernels = run(template, arrays(template_inputs))
-        expected = module(*template_inputs.values())
-        for name, values in zip(fused.kernel_names, expected, strict=True):
-            agreement.compare_scaled(name, kernels[name], values.numpy())
+        expected, twins = (
+            TemplateGraph(network, row.channels)(*template_inputs.values())
+            for network in (written.single, written.twin)
+        )
+        for name, values, twin in zip(written.net.kernel_names, expected, twins, strict=True):
+            _compare(agreement, written, name, kernels[name], values, twin)
 
         plain_kernels = TemplateGraph(net, row.channels)(*template_inputs.values())
-        kernel_inputs = {name: torch.from_numpy(np.array(kernels[name])) for name in fused.kernel_names}
-        map_names = [MAP_PREFIX + name for name in fused.map_names]
+        kernel_inputs = {name: torch.from_numpy(np.array(kernels[name])) for name in written.net.kernel_names}
+        map_names = [MAP_PREFIX + name for name in written.net.map_names]
         graphs, search_flop = [], 0.0
         for crop, size in crops.searches:
             report(f"tracing the search branch at {crop.shape[1]} px")
             plain_maps = net.search(image(crop, row.channels), *plain_kernels)
             step = row.step(plain_maps[0].shape[-1], crop.shape[1]).eval()
-            module = SearchGraph(fused, step, row.channels).eval()
+            module = SearchGraph(written.net, step, row.channels).eval()
             inputs = {"crop": crop, "size": size, "params": params, **kernel_inputs}
             model = _traced(module, inputs, ["box", "score", "best", *map_names])
-            search_flop = search_flop or _flop(module, inputs)
+            single = SearchGraph(written.single, step, row.channels).eval()
+            search_flop = search_flop or _flop(single, {**inputs, **dict(zip(kernel_inputs, expected, strict=True))})
             outputs = run(model, arrays(inputs))
-            for name, plain in zip(map_names, plain_maps, strict=True):
+            twin_maps = (
+                written.twin.search(image(crop, row.channels), *kernel_inputs.values()) if written.half else plain_maps
+            )
+            for name, plain, twin in zip(map_names, plain_maps, twin_maps, strict=True):
                 label = name if len(crops.searches) == 1 else f"{name}@{crop.shape[1]}"
-                agreement.compare_scaled(label, outputs[name], plain.numpy())
+                _compare(agreement, written, label, outputs[name], plain, twin)
             compare_step(agreement, step, [outputs[name] for name in map_names], outputs, size, params)
             graphs.append(model if maps else without_outputs(model, map_names))
     agreement.require()
     return Traced(template, graphs, agreement, template_flop, search_flop)
+
+
+def _compare(agreement: Agreement, written: Written, name: str, ours: Array, plain: Tensor, twin: Tensor) -> None:
+    if written.half:
+        agreement.compare_half(name, ours, plain.numpy(), twin.float().numpy())
+    else:
+        agreement.compare_scaled(name, ours, plain.numpy())
 
 
 def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:

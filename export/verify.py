@@ -15,6 +15,8 @@ Array = NDArray[np.generic]
 
 MAP_SHARE = 1e-3
 """Maps and kernels may differ by this share of their own largest value: a hundred times float32's usual noise."""
+HALF_SHARE = 1e-2
+"""The same for FP16, besides what FP16 does in PyTorch: rounding falls differently where sums are added differently."""
 STEP_PIXELS = 1e-2
 """Boxes that the step makes of the same maps may differ by this much, in crop pixels."""
 STEP_SCORE = 1e-3
@@ -39,6 +41,15 @@ class Agreement:
     def compare_scaled(self, name: str, ours: Array, reference: Array) -> None:
         """Record the largest difference, with a limit in proportion to the reference's largest value."""
         self.compare(name, ours, reference, MAP_SHARE * max(float(np.abs(reference).max()), 1e-6))
+
+    def compare_half(self, name: str, ours: Array, reference: Array, twin: Array) -> None:
+        """Record the largest difference of an FP16 graph from the FP32 `reference`.
+
+        It may be HALF_SHARE of the largest value, and twice what the same FP16 arithmetic in PyTorch (`twin`) makes.
+        """
+        scale = max(float(np.abs(reference).max()), 1e-6)
+        noise = np.abs(twin.astype(np.float64) - reference.astype(np.float64)).max()
+        self.compare(name, ours, reference, HALF_SHARE * scale + 2 * float(noise))
 
     def require(self) -> None:
         """Raise ExportError if anything differs by more than its limit."""

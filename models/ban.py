@@ -27,7 +27,7 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, 64, h, w]."""
-        weights: Tensor = self.fc2(self.relu(self.fc1(x.mean((2, 3), keepdim=True)))).sigmoid()
+        weights: Tensor = self.fc2(self.relu(self.fc1(x.float().mean((2, 3), keepdim=True)))).sigmoid()
         return x * weights
 
 

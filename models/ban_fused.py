@@ -34,7 +34,7 @@ class FusedPixelwise(nn.Module):
     def search(self, xf: Tensor, kernel: Tensor, offset: Tensor) -> Tensor:
         """Return [N, 128, S, S]."""
         corr = self.correlate(xf, kernel) + offset
-        out: Tensor = self.conv(corr * self.fc(corr.mean((2, 3), keepdim=True)))
+        out: Tensor = self.conv(corr * self.fc(corr.float().mean((2, 3), keepdim=True)))
         return out
 
 

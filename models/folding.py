@@ -3,7 +3,7 @@
 Sums are made in double precision, so that a merged layer differs from its parts by rounding alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -70,3 +70,43 @@ def block_diagonal(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tens
     """Return weight and bias of the 1x1 convolution in which each part keeps its own inputs and outputs."""
     weight: Tensor = torch.block_diag(*(weight[:, :, 0, 0] for weight, _ in parts))  # type: ignore[no-untyped-call]
     return weight[:, :, None, None], torch.cat([bias for _, bias in parts])
+
+
+Calls = Callable[[], object]
+
+
+@torch.no_grad()
+def fold_norms(net: nn.Module, run: Calls) -> None:
+    """Put every batch norm of `net` that follows a convolution, and it alone, into that convolution.
+
+    Which follows which is seen while `run` runs the network. What is folded becomes `nn.Identity`, under the same name.
+    """
+    made: dict[int, tuple[Tensor, nn.Conv2d]] = {}
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    hooks = []
+
+    def gave(module: nn.Module, _: object, output: Tensor) -> None:
+        made[id(output)] = output, as_conv(module)
+
+    def took(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found = made.get(id(inputs[0]))
+        if found is not None and isinstance(module, nn.BatchNorm2d):
+            pairs[module] = found[1]
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(gave))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(took))
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = {module: name for name, module in net.named_modules()}
+    for norm, conv in pairs.items():
+        weight, bias = affine(conv, norm)
+        conv.weight.copy_(weight)
+        conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+        parent, _, name = names[norm].rpartition(".")
+        setattr(net.get_submodule(parent), name, nn.Identity())

@@ -114,7 +114,8 @@ class Trunk(nn.Module):
         row = self.mean.expand(x.shape[0], 3, 1, x.shape[3])
         x = torch.cat([row, x, row], 2)
         column = self.mean.expand(x.shape[0], 3, x.shape[2], 1)
-        return F.conv2d(torch.cat([column, x, column], 3), self.stem.weight, self.stem.bias, stride=2)
+        padded = torch.cat([column, x, column], 3).to(self.stem.weight.dtype)
+        return F.conv2d(padded, self.stem.weight, self.stem.bias, stride=2)
 
     def expanded(self, shallow: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the expansion layers [N, 192, ...] and [N, 576, ...] of cells that `forward` returned."""
@@ -143,7 +144,7 @@ class Aligned(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, C, 2 h - 1, 2 h - 1] of `x` [N, C, h, h]."""
-        up = self.matrix(x.shape[-1]).to(x.device)
+        up = self.matrix(x.shape[-1]).to(x)
         return up @ x @ up.t()
 
 
@@ -210,7 +211,7 @@ class LightNet(SiameseNet):
     def trunk_template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return shallow [N, 32, 9, 9], deep [N, 96, 5, 5] cells around the target and the crop's mean [N, 768]."""
         shallow, deep = self._features(z)
-        mean = torch.cat([layer.mean((2, 3)) for layer in self.trunk.expanded(shallow, deep)], 1)
+        mean = torch.cat([layer.float().mean((2, 3)) for layer in self.trunk.expanded(shallow, deep)], 1)
         return _middle(shallow, 9), _middle(deep, 5), mean
 
     def trunk_search(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,7 +232,7 @@ class LightNet(SiameseNet):
         )
         for layer, average, cells, stride in layers:
             mask = self._mask(size, cells, stride, MASK)
-            unit = F.normalize(layer - average.unsqueeze(2).unsqueeze(3), dim=1)
+            unit = F.normalize(layer.float() - average.unsqueeze(2).unsqueeze(3), dim=1)
             matched.append((unit * (mask / mask.sum((2, 3), keepdim=True))).unsqueeze(1))
         return kernel, embedded, matched[0], matched[1], mean.unsqueeze(2).unsqueeze(3)
 
@@ -242,7 +243,7 @@ class LightNet(SiameseNet):
         features = self.for_search(self._neck(shallow, deep))
         found = self.after(self.correlate(features, kernel)) + embedded
         found = self.mix(torch.cat([found, cos * 4.0], 1))
-        loc = self.box(found).clamp(-3.0, 3.0).exp() * TYPICAL
+        loc = self.box(found).float().clamp(-3.0, 3.0).exp() * TYPICAL
         return self.quality(found), cos, loc
 
     # -- the two branches
@@ -250,7 +251,7 @@ class LightNet(SiameseNet):
     def template(self, z: Tensor, size: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
         """Return the kernels of crops `z` [N, 3, T, T], BGR 0..255, with targets of w, h `size` [N, 2] pixels."""
         shallow, deep = self._features(z)
-        mean = torch.cat([layer.mean((2, 3)) for layer in self.trunk.expanded(shallow, deep)], 1)
+        mean = torch.cat([layer.float().mean((2, 3)) for layer in self.trunk.expanded(shallow, deep)], 1)
         kernels = self.heads_template(_middle(shallow, 9), _middle(deep, 5), mean, size)
         n = 2 * (deep.shape[-1] // 2) - 1
         with torch.no_grad():
@@ -280,7 +281,7 @@ class LightNet(SiameseNet):
         for layer, average, kernel in zip(
             self.trunk.expanded(shallow, deep), torch.split(mean, list(EXPANDED), 1), matched, strict=True
         ):
-            maps.append(matched_response(F.normalize(layer - average, dim=1), kernel[:, 0]))
+            maps.append(matched_response(F.normalize(layer.float() - average, dim=1), kernel[:, 0]))
         return torch.cat([maps[0], self.up_cosine(maps[1])], 1)
 
     @staticmethod

@@ -51,7 +51,7 @@ class Matching(SiameseNet):
         """
         kernels, means = [], []
         for layer, cells, stride in zip(self.features(z), CELLS, STRIDES, strict=True):
-            crops = layer.reshape(-1, SCALES, *layer.shape[1:])
+            crops = layer.float().reshape(-1, SCALES, *layer.shape[1:])
             mean = crops.mean((1, 3, 4), keepdim=True)
             first = layer.shape[-1] // 2 - cells // 2
             middle = crops[:, :, :, first : first + cells, first : first + cells]
@@ -65,7 +65,7 @@ class Matching(SiameseNet):
         """Return the maps [N, 3, 24, 24] and [N, 3, 12, 12], cosines, of crops `x` [N, 3, 255, 255], RGB 0..255."""
         *matched, means = kernels
         layers = zip(self.features(x), matched, torch.split(means, list(EXPANDED), 1), strict=True)
-        return tuple(gemm_then_shift(unit(layer - mean), kernel) for layer, kernel, mean in layers)
+        return tuple(gemm_then_shift(unit(layer.float() - mean), kernel) for layer, kernel, mean in layers)
 
 
 def unit(cells: Tensor) -> Tensor:

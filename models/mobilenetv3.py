@@ -44,7 +44,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, C, h, w]."""
-        weights: Tensor = self.fc(x.mean((2, 3)))
+        weights: Tensor = self.fc(x.float().mean((2, 3)))
         return x * weights[:, :, None, None]
 
 

@@ -60,4 +60,4 @@ class NanoTrack(SiameseNet):
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return cls [N, 2, S, S] and loc [N, 4, S, S]; 255 px give S = 16 (V1, V2) or 15 (V3)."""
         cls, log_distances = self.ban_head.search(self.backbone(x), *kernels)
-        return cls, log_distances.exp()
+        return cls, log_distances.float().exp()

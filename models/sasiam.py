@@ -80,6 +80,7 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [N, C, h, w]."""
+        x = x.float()
         root = F.conv2d(x * x, self.band, self.one).sqrt()  # type: ignore[arg-type]
         return x / (root * root.sqrt())
 
@@ -172,7 +173,7 @@ class SASiam(SiameseNet):
         """
         kernels = []
         if "appearance" in self.shares:
-            kernels.append(self.appearance(_centre(z, EXEMPLAR)) * (self.out_scale * self.shares["appearance"]))
+            kernels.append(self.appearance(_centre(z, EXEMPLAR)).float() * (self.out_scale * self.shares["appearance"]))
         if "semantic" in self.shares:
             features = self.semantic(z)
             for name in self.fuse:
@@ -180,7 +181,7 @@ class SASiam(SiameseNet):
                 if name in self.attention:
                     kernel = kernel * self.attention[name](kernel, TEMPLATE[name])
                 kernel = self._fused_channels(name, _centre(kernel, TEMPLATE[name]))
-                kernels.append(kernel * (self.out_scale * self.shares["semantic"]))
+                kernels.append(kernel.float() * (self.out_scale * self.shares["semantic"]))
         return tuple(kernel.unsqueeze(1) for kernel in kernels)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:

@@ -51,7 +51,7 @@ class SiamDWFC(SiameseNet):
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the scaled template features [N, 1, C, k, k]: k = 5 for 127 px crops, 6 for 135 px."""
-        return ((self.features(z) * self.out_scale).unsqueeze(1),)
+        return ((self.features(z).float() * self.out_scale).unsqueeze(1),)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the score [N * scales, 1, S, S] of crops [N * scales, 3, I, I]: 17x17 for 255 (263 with 135) px."""

@@ -71,7 +71,7 @@ class SiamFC(SiameseNet):
 
         The factor sits in the kernel, not behind the correlation, whose unscaled sums would overflow half precision.
         """
-        return ((self.backbone(z) * self.out_scale).unsqueeze(1),)
+        return ((self.backbone(z).float() * self.out_scale).unsqueeze(1),)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return the score [N * scales, 1, S, S] of crops [N * scales, 3, I, I]: 255 px give 17x17 (version 2: 33)."""

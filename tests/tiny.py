@@ -18,16 +18,17 @@ class TinyNet(SiameseNet):
     def __init__(self) -> None:
         super().__init__()
         self.project = nn.Conv2d(3, 16, 8, stride=8, bias=False)
+        self.correlate = correlation.Full()
 
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Kernels [N, 1, 16, 15, 15], their mean taken off and of length 1, of crops [N, 3, 127, 127]."""
-        features = self.project(z)
+        features = self.project(z).float()  # squares below: more than FP16 holds
         features = features - features.mean(dim=(2, 3), keepdim=True)
         return ((features / (features.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-6).sqrt()).unsqueeze(1),)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Scores [N * 3, 1, 17, 17] of crops [N * 3, 3, 255, 255]."""
-        return (correlation.full(self.project(x), kernels[0]),)
+        return (self.correlate(self.project(x), kernels[0]),)
 
 
 def tiny_step(side: int, search_size: int) -> ScaleStep:
