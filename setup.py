@@ -88,6 +88,7 @@ setup(
             "trk-eval = trk.cli.eval:main",
             "trk-trax = trk.cli.trax:main",
             "trk-tune = trk.cli.tune:main",
+            "trk-calibrate = trk.cli.calibrate:main",
         ]
     },
 )

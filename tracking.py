@@ -1,7 +1,7 @@
 """`track`: a video goes in, the target's box in every frame comes out; `follow` does it for several targets."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -43,7 +43,7 @@ class Followed(NamedTuple):
     def records(self) -> list[Record]:
         """One record for a sink per target."""
         index, time = self.frame.index, self.frame.time
-        return [Record(index, time, r.box, r.score, r.lost, target) for target, r in self.results.items()]
+        return [Record(index, time, r.box, r.score, r.lost, target, r.confidence) for target, r in self.results.items()]
 
 
 def track(
@@ -59,7 +59,8 @@ def track(
 
     `source`: whatever `trk-run` takes as VIDEO, or an open `Source`. `tracker`: None is `Tracker()`. `start`, `end`: an
     int is the number of a frame, a float seconds; both are included. `reverse`: from the end to the start; `box` is
-    then of the last frame. The first result is `box` itself, with score 1. Raises SourceError, BoxError.
+    then of the last frame. The first result is `box` itself, with score 1. Where the tracker's policy is "stop", the
+    frame in which its target is lost is the last. Raises SourceError, BoxError.
     """
     with open_span(source, start, end, reverse=reverse) as frames:
         targets = MultiTracker(tracker or Tracker(), threads=1)
@@ -104,14 +105,20 @@ def follow(
 
     with open_span(source, start, end, reverse=reverse) as frames:
         targets = tracker if isinstance(tracker, MultiTracker) else MultiTracker(tracker)
-        yield from _follow(frames, begin, targets)
+        yield from _follow(frames, begin, targets, waiting)
         for seed in [seed for left in waiting.values() for seed in left]:
             log.warning("the box of target %s at frame %s was never reached", seed.target, seed.frame)
         if not targets.ids:
             raise SourceError(f"{frames.name} has none of the frames that the boxes are for")
 
 
-def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: MultiTracker) -> Iterator[Followed]:
+def _follow(
+    frames: Source,
+    begin: Callable[[Frame], dict[int, Box]],
+    targets: MultiTracker,
+    waiting: Mapping[int | None, list[Seed]] | None = None,
+) -> Iterator[Followed]:
+    stops = targets.tracker.policy.stops
     while True:
         asked = perf_counter()
         frame = next(frames, None)
@@ -126,6 +133,8 @@ def _follow(frames: Source, begin: Callable[[Frame], dict[int, Box]], targets: M
             results[target] = Result(box, 1.0, False, 0, perf_counter() - began)
         if results:
             yield Followed(frame, dict(sorted(results.items())), decode, targets.stages)
+            if stops and not waiting and all(result.lost for result in results.values()):
+                return
 
 
 def _size_wh(frame: Frame) -> tuple[int, int]:

@@ -26,7 +26,7 @@ VIDEO_COLUMNS = ("video", "file")
 """Of a file of boxes for several videos: which one a row is for."""
 
 CHILD = f"from {__package__}.run import main; main()"
-PASSED = ("start", "end", "init_format", "bundle", "preset", "backend", "device")
+PASSED = ("start", "end", "init_format", "bundle", "preset", "backend", "device", "on_lost")
 
 
 def videos_of(spec: str) -> list[Path]:

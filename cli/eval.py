@@ -19,6 +19,7 @@ from ..bench.ope import Run
 from ..bench.peers import KINDS, Spec, bundle_spec, peer_spec
 from ..bench.results import format_of, write_results
 from ..bench.store import Store, write_text
+from ..engine.policy import POLICIES
 from ..errors import SourceError, UsageError
 from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
@@ -63,6 +64,13 @@ Examples:
 )
 @click.option("--preset", help="One of the bundles' sets of hyper-parameters.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
+@click.option(
+    "--on-lost",
+    type=click.Choice(list(POLICIES)),
+    default="follow",
+    show_default=True,
+    help="What the bundles do while their target is lost.",
+)
 @click.option("--backend", default="auto", show_default=True, help="Runtime of the bundles.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of a tracker.")
@@ -133,7 +141,7 @@ def command(folder: Path, **options: Any) -> int:
 def _specs(options: dict[str, Any]) -> list[Spec]:
     """Return what is to be evaluated, each under a name of its own."""
     bundles = options["bundles"] or ([] if options["peers"] else [default_bundle()])
-    shared = {name: options[name] for name in ("backend", "device", "threads", "preset")}
+    shared = {name: options[name] for name in ("backend", "device", "threads", "preset", "on_lost")}
     shared["params"] = parse_settings(options["settings"])
     specs = [bundle_spec(path, **shared) for path in dict.fromkeys(bundles)]
     specs += [peer_spec(text) for text in dict.fromkeys(options["peers"])]

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..bench.stages import StageTimes
 from ..engine.multi import MultiTracker
+from ..engine.policy import POLICIES
 from ..engine.tracker import Tracker
 from ..errors import UsageError
 from ..tracking import follow
@@ -72,6 +73,13 @@ Examples:
     "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
 )
 @click.option("--preset", help="One of the bundle's sets of hyper-parameters.")
+@click.option(
+    "--on-lost",
+    type=click.Choice(list(POLICIES)),
+    default="follow",
+    show_default=True,
+    help="While the target is lost: go on, hold the box, search the whole frame, or stop.",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
@@ -143,6 +151,7 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         1 if several else options["threads"],  # the targets of a frame are shared out to the cores instead
         preset=options["preset"],
         params=parse_settings(options["settings"]),
+        on_lost=options["on_lost"],
     )
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":

@@ -41,11 +41,12 @@ class MultiTracker:
         *,
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
+        on_lost: str = "follow",
     ):
         if isinstance(bundle, Tracker):
             self.tracker = bundle.twin()
         else:
-            self.tracker = Tracker(bundle, backend, device, 1, preset=preset, params=params)
+            self.tracker = Tracker(bundle, backend, device, 1, preset=preset, params=params, on_lost=on_lost)
         on_cpu = self.tracker.backend.device == "cpu"
         self._most_lanes = (threads or _cores()) if on_cpu else 1
         self._lanes = [self.tracker]

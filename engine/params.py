@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from .manifest import Manifest
 
 SCALE_STEP = "scale_step"
-"""The one parameter that the engine itself reads: ratio of neighbouring scales of a pyramid of crops."""
+"""The parameter that the engine itself reads: ratio of neighbouring scales of a pyramid of crops."""
 SCALE_STEPS = (0.5, 2.0)
+WINDOW_INFLUENCE = "window_influence"
+"""The one that it sets aside where a crop is not centred on the place that the target is expected at."""
 
 
 def check_params(params: Mapping[str, float]) -> None:

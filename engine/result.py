@@ -13,10 +13,13 @@ class Result(NamedTuple):
     score: float
     """The network's own confidence in the chosen proposal; its scale is the model's."""
     lost: bool
+    """Whether the target counts as gone: by the calibrated hysteresis, or by the model's own where it has one."""
     frame_index: int
     """Frames since `init`, which is frame 0."""
     time: float
     """Seconds that `update` took."""
+    confidence: float | None = None
+    """Probability that the box is on the target; None where the bundle is not calibrated."""
 
 
 class StageTimes(NamedTuple):

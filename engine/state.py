@@ -1,6 +1,6 @@
 """All that a tracker remembers of one target: hand it to another tracker of the same bundle, and that one goes on."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from .backends.base import Kernels
 from .crop import Image
@@ -17,7 +17,24 @@ class State:
     """What the template branch made of it: never changed in place, so copies share it."""
     fill: Image
     """Colour [3] uint8 of what lies outside the frame."""
+    recent: float | None = None
+    """Running mean of the scores; None before the first."""
+    lost: bool = False
+    """Whether the calibrated probability has fallen too low since it was last high."""
+    seen: Target = field(init=False)
+    """Where the target was when it was last surely there."""
+    scanned: int = 0
+    """Windows of the frame that were searched since the target was lost."""
+
+    def __post_init__(self) -> None:
+        self.seen = replace(self.target)
 
     def copy(self) -> "State":
         """A state that stays as it is while this one moves on; small: the kernels are shared."""
-        return State(replace(self.target), self.kernels, self.fill)
+        twin = replace(self, target=replace(self.target))
+        twin.seen = replace(self.seen)
+        return twin
+
+    def return_to_seen(self) -> None:
+        """Put the target back to where it was last surely there; time goes on."""
+        self.target = replace(self.seen, frame_index=self.target.frame_index)

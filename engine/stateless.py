@@ -12,12 +12,12 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
-from typing import Any
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import UsageError
 from .result import Result
@@ -36,6 +36,7 @@ State = dict[str, Any]
 """What a host keeps of a target; passes through JSON unchanged. Its keys are this file's business."""
 
 _TARGET = TypeAdapter(Target)
+_MEMORY = TypeAdapter(tuple[float | None, bool, Annotated[int, Field(ge=0)]])
 
 
 class Step:
@@ -70,7 +71,7 @@ class Step:
                 "template": _to_text(crop),
                 "size": size[0].tolist(),
                 "fill": tracker.state.fill.tolist(),
-                "target": _plain(tracker.state.target),
+                **_moving(tracker.state),
             }
 
     def run(self, state: Mapping[str, Any], frames: Iterable[NDArray[np.uint8]]) -> tuple[list[Result], State]:
@@ -80,10 +81,11 @@ class Step:
         """
         with self._lock:
             tracker = self._tracker
-            target, crop, size, fill = self._read(state)
-            tracker.state = Held(target, self._kernels_of(crop, size), fill)
+            held, crop, size = self._read(state)
+            held.kernels = self._kernels_of(crop, size)
+            tracker.state = held
             results = [tracker.update(frame) for frame in frames]
-            return results, {**state, "target": _plain(target)}
+            return results, {**state, **_moving(held)}
 
     def _kernels_of(self, crop: NDArray[np.uint8], size: NDArray[np.float32]) -> Any:
         key = _key(crop, size)
@@ -101,20 +103,19 @@ class Step:
         if len(self._kernels) > KEPT_TEMPLATES:
             self._kernels.popitem(last=False)
 
-    def _read(
-        self, state: Mapping[str, Any]
-    ) -> tuple[Target, NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-        """The parts of a state, checked: it may come from anywhere."""
+    def _read(self, state: Mapping[str, Any]) -> tuple[Held, NDArray[np.uint8], NDArray[np.float32]]:
+        """The parts of a state, checked: it may come from anywhere. The kernels are still missing."""
         try:
             if state["schema"] != SCHEMA:
                 raise UsageError(f"this state has schema {state['schema']!r}, not {SCHEMA}: start the target anew")
             if state["bundle"] != self._bundle:
                 raise UsageError("this state was made with another bundle: start the target anew, or load that bundle")
-            target = _TARGET.validate_python(state["target"])
-            numbers = [*_numbers(state["target"]), *_numbers(state["size"])]
+            target, seen = (_TARGET.validate_python(state[name]) for name in ("target", "seen"))
+            recent, lost, scanned = _MEMORY.validate_python([state[name] for name in ("recent", "lost", "scanned")])
+            numbers = [number for name in ("target", "seen", "size", "recent") for number in _numbers(state[name])]
             if not all(isfinite(number) and abs(number) <= MAX_NUMBER for number in numbers):
                 raise ValueError("a number is not finite, or too large")
-            if not (target.w > 0 and target.h > 0 and target.side > 0 and min(target.first_size) > 0):
+            if not all(t.w > 0 and t.h > 0 and t.side > 0 and min(t.first_size) > 0 for t in (target, seen)):
                 raise ValueError("a size is not above zero")
             size = np.array([state["size"]], np.float32).reshape(1, 2)
             fill = np.array(state["fill"]).reshape(3)
@@ -124,11 +125,24 @@ class Step:
         except (KeyError, TypeError, ValueError, OverflowError, ValidationError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
             raise UsageError(f"this is not a state that Step.start or Step.run returned ({what})") from None
-        return target, crop, size, fill.astype(np.uint8)
+        held = Held(target, None, fill.astype(np.uint8), recent, lost, scanned)
+        held.seen = seen
+        return held, crop, size
 
 
 def _key(crop: NDArray[np.uint8], size: NDArray[np.float32]) -> bytes:
     return hashlib.sha256(crop.tobytes() + size.tobytes()).digest()
+
+
+def _moving(state: Held) -> dict[str, Any]:
+    """What a frame changes."""
+    return {
+        "target": _plain(state.target),
+        "seen": _plain(state.seen),
+        "recent": state.recent,
+        "lost": state.lost,
+        "scanned": state.scanned,
+    }
 
 
 def _plain(target: Target) -> dict[str, Any]:
@@ -136,12 +150,12 @@ def _plain(target: Target) -> dict[str, Any]:
 
 
 def _numbers(value: Any) -> list[float]:
-    """All numbers in nested lists and dicts."""
+    """All numbers in nested lists and dicts; None is none."""
     if isinstance(value, Mapping):
         return _numbers(list(value.values()))
     if isinstance(value, (list, tuple)):
         return [number for part in value for number in _numbers(part)]
-    return [float(value)]
+    return [] if value is None else [float(value)]
 
 
 def _to_text(crop: NDArray[np.uint8]) -> str:

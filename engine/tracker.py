@@ -2,8 +2,11 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +16,27 @@ from ..weights.shipped import default_bundle
 from .backends import load_backend
 from .boxes import check_box
 from .bundle import Bundle
+from .confidence import running_mean
 from .crop import Cropper, check_frame, fill_colour, mean_colour
 from .manifest import Manifest
-from .params import SCALE_STEP, choose_params
+from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
+from .policy import check_policy
 from .result import Result, StageTimes
+from .scan import windows
 from .state import State
-from .target import Motion
+from .target import Motion, Target
+
+Point = tuple[float, float]
+
+
+class Look(NamedTuple):
+    """What the search graph found around one place of the frame."""
+
+    centre: Point
+    """Of the region that was cut, in frame pixels."""
+    moved: tuple[float, float, float, float]
+    """The target's offset from `centre` and its new w, h, in frame pixels."""
+    score: float
 
 
 class Tracker:
@@ -33,7 +51,8 @@ class Tracker:
 
     `bundle`: folder or `.trk` file; None is the bundle that ships with trk. `preset`: one of the bundle's sets of
     hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
-    was asked for is ever replaced silently. One tracker serves one thread.
+    was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
+    `policy.POLICIES`; all but "follow" need a calibrated bundle. One tracker serves one thread.
     """
 
     def __init__(
@@ -45,9 +64,11 @@ class Tracker:
         *,
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
+        on_lost: str = "follow",
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
+        self.policy = check_policy(on_lost, self.manifest)
         try:
             self.backend = load_backend(self.bundle, backend, device, threads)
         finally:
@@ -62,10 +83,9 @@ class Tracker:
         step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
         self._search_factors = [step**exponent for exponent in geometry.search_steps]
-        self._param_arrays = [
-            np.array([{**self.params, **search.params}[name] for name in self.params], np.float32)
-            for search in self.manifest.searches
-        ]
+        self._param_arrays = [self._array({**self.params, **search.params}) for search in self.manifest.searches]
+        # A window that is far from where the target was says nothing about where in it the target is.
+        self._scan_params = self._array({**self.params, WINDOW_INFLUENCE: 0.0})
         self._size = np.zeros((1, 2), np.float32)
         self.state: State | None = None
         """The target's, None before `init`. A tracker goes on with any state of its bundle that is put here."""
@@ -100,7 +120,8 @@ class Tracker:
         pixels = geometry.template_size / side
         self._size[0] = target.w * pixels, target.h * pixels
         self.state = State(target, self.backend.template(self._size, self._param_arrays[0]), fill)
-        self._time(started, crop_started, network_started, perf_counter())
+        network_ended = perf_counter()
+        self._time(started, network_started - crop_started, network_ended - network_started)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Return where the target is in `frame`. Raises FrameError; TrkError before `init`."""
@@ -109,38 +130,124 @@ class Tracker:
         if state is None:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
         check_frame(frame)
-        target, motion, crop_rule = state.target, self._motion, self.manifest.geometry.crop
-        graph = motion.graph_for(target)
-        side = motion.search_side(target, graph)
-        crop_started = perf_counter()
+        self._crop_seconds = self._network_seconds = 0.0
+        if state.lost and self.policy.stops:
+            state.target.frame_index += 1
+            return self._result(state, state.target.box, 0.0, 0.0, started)
+        crop_rule = self.manifest.geometry.crop
         if crop_rule.fill_from == "current":
             state.fill = fill_colour(mean_colour(frame), crop_rule)
-        cut = self._cropper.cut_pyramid(
-            frame,
-            (target.cx, target.cy),
-            [side * factor for factor in self._search_factors],
-            state.fill,
-            self.backend.search_crops[graph],
-        )
-        network_started = perf_counter()
+        if state.lost and self.policy.holds:
+            state.return_to_seen()
+        target = state.target
+        graph = self._motion.graph_for(target)
+        look = self._look(frame, state, target, (target.cx, target.cy), graph, self._param_arrays[graph])
+        box = self._advance(frame, target, look)
+        score, confidence = look.score, self._judge(state, look.score)
+        if state.lost and self.policy.holds:
+            state.return_to_seen()
+            box = state.target.box
+        elif state.lost and self.policy.scans:
+            found = self._scan(frame, state)
+            if found is not None:
+                box, score, confidence = found
+        return self._result(state, box, score, confidence, started)
+
+    def _look(
+        self,
+        frame: NDArray[np.uint8],
+        state: State,
+        target: Target,
+        centre: Point,
+        graph: int,
+        params: NDArray[np.float32],
+    ) -> Look:
+        """Search the region around `centre` for a target of the size of `target`."""
+        began = perf_counter()
+        side = self._motion.search_side(target, graph)
+        sides = [side * factor for factor in self._search_factors]
+        cut = self._cropper.cut_pyramid(frame, centre, sides, state.fill, self.backend.search_crops[graph])
+        network_began = perf_counter()
         pixels = self.manifest.searches[graph].size / side
         self._size[0] = target.w * pixels, target.h * pixels
-        found = self.backend.search(graph, state.kernels, self._size, self._param_arrays[graph])
-        network_ended = perf_counter()
-        dx, dy, w, h = found.box[0].tolist()
-        score = float(found.score[0])
-        box = motion.advance(
-            target,
-            cut if crop_rule.recentre else (target.cx, target.cy),
-            (dx / pixels, dy / pixels, w / pixels, h / pixels),
-            score,
-            (frame.shape[1], frame.shape[0]),
-        )
-        seconds = self._time(started, crop_started, network_started, network_ended)
-        return Result(box, score, target.lost, target.frame_index, seconds)
-
-    def _time(self, started: float, crop: float, network: float, network_ended: float) -> float:
+        found = self.backend.search(graph, state.kernels, self._size, params)
         ended = perf_counter()
-        total = ended - started
-        self.stages = StageTimes(network - crop, network_ended - network, total - (network_ended - crop))
+        self._crop_seconds += network_began - began
+        self._network_seconds += ended - network_began
+        dx, dy, w, h = found.box[0].tolist()
+        return Look(
+            cut if self.manifest.geometry.crop.recentre else centre,
+            (dx / pixels, dy / pixels, w / pixels, h / pixels),
+            float(found.score[0]),
+        )
+
+    def _advance(self, frame: NDArray[np.uint8], target: Target, look: Look) -> tuple[float, float, float, float]:
+        return self._motion.advance(target, look.centre, look.moved, look.score, (frame.shape[1], frame.shape[0]))
+
+    def _judge(self, state: State, score: float) -> float | None:
+        """Return the probability that the box is on the target, and note whether it is lost."""
+        calibration = self.manifest.calibration
+        if calibration is None:
+            return None
+        if not isfinite(score):
+            state.lost = True
+            return 0.0
+        state.recent = running_mean(state.recent, score)
+        confidence = calibration.probability(score, state.recent)
+        if confidence < calibration.low:
+            state.lost = True
+        elif confidence > calibration.high:
+            state.lost, state.scanned = False, 0
+            state.seen = replace(state.target)
+        return confidence
+
+    def _scan(
+        self, frame: NDArray[np.uint8], state: State
+    ) -> tuple[tuple[float, float, float, float], float, float | None] | None:
+        """Look into a few more windows of the frame; a target surely found there is followed from there on."""
+        seen = state.seen  # its size was right: what is followed while the target is lost grows or shrinks at will
+        places = windows((frame.shape[1], frame.shape[0]), self._motion.search_side(seen, 0), (seen.cx, seen.cy))
+        first = state.scanned
+        state.scanned += self.policy.windows
+        looks = [
+            self._look(frame, state, seen, places[number % len(places)], 0, self._scan_params)
+            for number in range(first, first + min(self.policy.windows, len(places)))
+        ]
+        best = max(looks, key=lambda look: look.score if isfinite(look.score) else -inf)
+        if not self._sure(best.score):
+            return None
+        # Once more with the target in the middle, where networks judge best.
+        centre = (best.centre[0] + best.moved[0], best.centre[1] + best.moved[1])
+        again = self._look(frame, state, seen, centre, 0, self._param_arrays[0])
+        if not self._sure(again.score):
+            return None
+        state.target = replace(seen, frame_index=state.target.frame_index - 1)  # this frame was counted already
+        box = self._advance(frame, state.target, again)
+        state.recent = None
+        return box, again.score, self._judge(state, again.score)
+
+    def _sure(self, score: float) -> bool:
+        calibration = self.manifest.calibration
+        assert calibration is not None
+        return isfinite(score) and calibration.probability(score, score) >= max(self.policy.sure, calibration.high)
+
+    def _result(
+        self,
+        state: State,
+        box: tuple[float, float, float, float],
+        score: float,
+        confidence: float | None,
+        started: float,
+    ) -> Result:
+        own_rule = self.manifest.geometry.hysteresis is not None
+        lost = state.target.lost or (state.lost and not own_rule)
+        seconds = self._time(started, self._crop_seconds, self._network_seconds)
+        return Result(box, score, lost, state.target.frame_index, seconds, confidence)
+
+    def _array(self, params: Mapping[str, float]) -> NDArray[np.float32]:
+        return np.array([params[name] for name in self.params], np.float32)
+
+    def _time(self, started: float, crop: float, network: float) -> float:
+        total = perf_counter() - started
+        self.stages = StageTimes(crop, network, total - crop - network)
         return total

@@ -47,10 +47,13 @@ def open_format(path: Path, several: bool) -> BoxFormat:
 
 
 def csv_row(record: Record) -> str:
-    """`frame,time,x,y,w,h,score,lost`: frame and box 0-indexed, score empty where there is none, lost 0 or 1."""
-    score = "" if _number(record.score) is None else f"{record.score:.6f}"
+    """`frame,time,x,y,w,h,score,lost,confidence`: frame and box 0-indexed, lost 0 or 1, empty where there is none."""
+    score, confidence = (
+        "" if _number(value) is None else f"{value:.6f}" for value in (record.score, record.confidence)
+    )
     box = (f"{value:.4f}" for value in record.box)
-    return ",".join((str(record.frame_index), f"{record.time:.6f}", *box, score, str(int(record.lost)))) + "\n"
+    cells = (str(record.frame_index), f"{record.time:.6f}", *box, score, str(int(record.lost)), confidence)
+    return ",".join(cells) + "\n"
 
 
 def csv_id_row(record: Record) -> str:
@@ -81,6 +84,7 @@ def _fields(record: Record) -> dict[str, object]:
         "box": [_number(v, 4) for v in record.box],
         "score": _number(record.score, 6),
         "lost": record.lost,
+        "confidence": _number(record.confidence, 6),
     }
 
 
@@ -167,11 +171,11 @@ def _of(row: Callable[[Record], str]) -> Callable[[Record, int], str]:
     return lambda record, before: row(record)
 
 
-CSV_WITH_ID = BoxFormat(lambda about: "frame,id,time,x,y,w,h,score,lost\n", _of(csv_id_row))
+CSV_WITH_ID = BoxFormat(lambda about: "frame,id,time,x,y,w,h,score,lost,confidence\n", _of(csv_id_row))
 JSON_WITH_ID = BoxFormat(json_head, _of(json_id_row), ",\n", "\n]\n}\n")
 
 BOX_FORMATS: dict[str, BoxFormat] = {
-    ".csv": BoxFormat(lambda about: "frame,time,x,y,w,h,score,lost\n", _of(csv_row), with_id=CSV_WITH_ID),
+    ".csv": BoxFormat(lambda about: "frame,time,x,y,w,h,score,lost,confidence\n", _of(csv_row), with_id=CSV_WITH_ID),
     ".json": BoxFormat(json_head, _of(json_row), ",\n", "\n]\n}\n", with_id=JSON_WITH_ID),
     ".txt": BoxFormat(_nothing, _of(otb_row), several=False),
     ".jsonl": BoxFormat(_nothing, _of(jsonl_row), streams=True),

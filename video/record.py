@@ -16,3 +16,5 @@ class Record:
     lost: bool = False
     target: int = 1
     """The target's number."""
+    confidence: float | None = None
+    """Probability that the box is on the target, where the tracker gives one."""

@@ -315,7 +315,10 @@ class Session:
             self.frame = frame
             self.picture_number += 1
             self._seconds.append(sum(self._targets.stages))
-            records = [Record(frame.index, frame.time, r.box, r.score, r.lost, t) for t, r in sorted(results.items())]
+            records = [
+                Record(frame.index, frame.time, r.box, r.score, r.lost, t, r.confidence)
+                for t, r in sorted(results.items())
+            ]
             self._now = {record.target: record for record in records}
             self.journal.append(records)
             if self.seekable:

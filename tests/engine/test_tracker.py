@@ -76,7 +76,8 @@ def test_result_is_made_of_plain_numbers(tracker, clip):
     result = tracked(tracker, clip.frames[:2], clip.boxes[0])[0]
     assert isinstance(result, Result)
     assert [type(value) for value in result.box] == [float] * 4
-    assert [type(value) for value in result[1:]] == [float, bool, int, float]
+    assert [type(value) for value in result[1:5]] == [float, bool, int, float]
+    assert result.confidence is None  # the bundle is not calibrated
     assert sum(tracker.stages) == pytest.approx(result.time)
 
 

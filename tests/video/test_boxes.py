@@ -14,7 +14,7 @@ from trk.video.boxes import BOX_FORMATS, Frames, Record, TextSink, open_sink
 from trk.video.formats import open_format
 
 RECORDS = [
-    Record(30, 1.2, (10.5, 20.25, 30.0, 40.125), 0.9876543),
+    Record(30, 1.2, (10.5, 20.25, 30.0, 40.125), 0.9876543, confidence=0.75),
     Record(31, 1.24, (-3.0, 0.0, 30.0, 40.0), None, lost=True),
     Record(32, 1.28, (0.0, 0.0, 1e-7, 123456.75), float("nan")),
 ]
@@ -29,12 +29,13 @@ def write_all(path: Path, **options: object) -> None:
 def test_csv_has_a_header_and_a_row_per_frame(tmp_path: Path) -> None:
     write_all(tmp_path / "boxes.csv")
     text = (tmp_path / "boxes.csv").read_text()
-    assert text.splitlines()[0] == "frame,time,x,y,w,h,score,lost"
+    assert text.splitlines()[0] == "frame,time,x,y,w,h,score,lost,confidence"
     rows = list(csv.DictReader(text.splitlines()))
     assert [int(row["frame"]) for row in rows] == [30, 31, 32]
     assert [float(row["time"]) for row in rows] == [1.2, 1.24, 1.28]
     assert [tuple(float(row[key]) for key in "xywh") for row in rows[:2]] == [r.box for r in RECORDS[:2]]
     assert [row["score"] for row in rows] == ["0.987654", "", ""]
+    assert [row["confidence"] for row in rows] == ["0.750000", "", ""]
 
 
 def test_json_is_one_document_with_what_is_known(tmp_path: Path) -> None:
@@ -48,6 +49,7 @@ def test_json_is_one_document_with_what_is_known(tmp_path: Path) -> None:
         "box": [10.5, 20.25, 30.0, 40.125],
         "score": 0.987654,
         "lost": False,
+        "confidence": 0.75,
     }
     assert [frame["lost"] for frame in document["frames"]] == [False, True, False]
     assert [frame["score"] for frame in document["frames"]] == [0.987654, None, None]
