@@ -7,6 +7,7 @@ from typing import Literal
 import click
 
 from ..errors import BackendError, UsageError
+from .build import build_plans, check_engine
 from .command import run, traceback_option
 from .tables import console, half_line, model_table, parity_table, print_data, range_table, say
 from .values import parse_settings
@@ -52,6 +53,16 @@ Examples:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Also write the weights as safetensors, under upstream's keys: no pickle any more.",
 )
+@click.option(
+    "--engine", type=click.Choice(["tensorrt"]), help="Also build plans into the bundle's folder, for this engine."
+)
+@click.option(
+    "--cc",
+    "capabilities",
+    multiple=True,
+    metavar="N.N",
+    help="With --engine: compute capability to build for, such as 8.6 (TensorRT-RTX). May be given more than once.",
+)
 @click.option("--list", "listing", is_flag=True, help="List the models and stop.")
 @traceback_option
 @click.version_option(package_name="trk-engine")
@@ -69,6 +80,8 @@ def command(
     correlation: str,
     out: Path | None,
     safetensors: Path | None,
+    engine: str | None,
+    capabilities: tuple[str, ...],
     listing: bool,
 ) -> int:
     """Write a bundle: the template branch and the search branch as ONNX graphs, checked against PyTorch."""
@@ -87,6 +100,7 @@ def command(
         raise UsageError("--random and --weights exclude each other")
     if not model and not weights:
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    check_engine(engine, capabilities, out)
     if ranges and precision != "fp16":
         raise UsageError("--ranges says what FP16 has to hold: it goes with --precision fp16")
     if randomly and safetensors:
@@ -119,6 +133,8 @@ def command(
             print_data(range_table(manifest.half))
         say(half_line(manifest.half))
     say(f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}")
+    if engine:
+        build_plans(target, capabilities)
     if manifest.weights.notice or manifest.weights.licence:
         say(f"licence of the weights: {manifest.weights.licence}")
     click.echo(str(target))

@@ -1,10 +1,13 @@
 """One file per runtime, all with the interface of `base.Backend`."""
 
+import logging
+from collections.abc import Callable
+
 from ...errors import BackendError
 from ..bundle import Bundle
 from .base import Backend
 
-BACKENDS = ("onnxruntime",)
+BACKENDS = ("onnxruntime", "tensorrt")
 DEVICES = ("cpu", "cuda")
 MAX_THREADS = 1024
 """More than any machine has use for: a runtime starts as many as it is told to."""
@@ -21,6 +24,25 @@ def load_backend(bundle: Bundle, name: str = "auto", device: str | None = None, 
         raise BackendError(f"no device {device!r}: choose one of {', '.join(DEVICES)}")
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise BackendError(f"threads has to be at least 1 and at most {MAX_THREADS}, not {threads}")
+    return _LOADERS[BACKENDS[0] if name == "auto" else name](bundle, device, threads)
+
+
+def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend(bundle, device or "cpu", threads)
+
+
+def _tensorrt(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+    del threads  # the host only launches
+    if device == "cpu":
+        raise BackendError("the backend tensorrt runs on cuda only: choose --device cuda, or --backend onnxruntime")
+    from .tensorrt import TensorRTBackend
+
+    return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning)
+
+
+_LOADERS: dict[str, Callable[[Bundle, str | None, int | None], Backend]] = {
+    "onnxruntime": _onnxruntime,
+    "tensorrt": _tensorrt,
+}

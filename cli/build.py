@@ -1,0 +1,41 @@
+"""The part of trk-export that builds TensorRT plans into the bundle it wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from re import fullmatch
+
+from ..engine.bundle import Bundle
+from ..errors import UsageError
+from .tables import say
+
+
+def check_engine(engine: str | None, capabilities: tuple[str, ...], out: Path | None) -> None:
+    """Raise UsageError where plans can't be built as asked, BackendError where TensorRT is missing: before the work."""
+    if capabilities and not engine:
+        raise UsageError("--cc says what plans are built for: it goes with --engine tensorrt")
+    for capability in capabilities:
+        if not fullmatch(r"\d{1,2}\.\d", capability):
+            raise UsageError(f"--cc is a compute capability such as 8.6, not {capability!r}")
+    if engine and out is not None and out.suffix == ".trk":
+        raise UsageError(f"plans lie in a bundle's folder, and {out} is a file: give --out a name without .trk")
+    if engine:
+        from ..engine.backends.trt_library import load
+
+        load()
+
+
+def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:
+    """Build the plans of all graphs of `bundle`, a folder, with the TensorRT that is installed.
+
+    TensorRT-RTX builds on any machine, for `capabilities` or its default; full TensorRT for the GPU at hand.
+    """
+    from ..engine.backends.cuda import Cuda
+    from ..engine.backends.trt_library import load
+    from ..engine.backends.trt_plans import gpu_of, plans
+
+    library = load()
+    gpu = gpu_of(capabilities) if library.flavour == "rtx" else str(Cuda())
+    made = plans(Bundle(bundle), library, gpu, capabilities, say=lambda line: say(line, "dim"))
+    sizes = ", ".join(f"{name} {len(plan) / 1e6:.1f} MB" for name, plan in made.items())
+    say(f"plans by {library.title} for {gpu}: {sizes}")

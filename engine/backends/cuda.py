@@ -1,0 +1,130 @@
+"""The dozen calls of CUDA that the engine needs, through cuda-python (cuda.bindings.runtime).
+
+Every call there returns a tuple whose first item is an error code; here it is a value, or a BackendError in words.
+Not executed on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BackendError
+
+Array = NDArray[Any]
+NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")
+OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
+
+
+class Cuda:
+    """One GPU, and one stream of its own on it.
+
+    `runtime`: the module `cuda.bindings.runtime`, or what stands for it. Raises BackendError where there is no GPU, no
+    driver, or a driver older than the runtime.
+    """
+
+    def __init__(self, runtime: Any = None, index: int = 0):
+        self._runtime = runtime or _import()
+        (count,) = self._call("cudaGetDeviceCount", what="find a GPU")
+        if not index < count:
+            raise BackendError(f"GPU {index} was asked for and there are {count}: choose another, or --device cpu")
+        self._call("cudaSetDevice", index, what="take the GPU")
+        (properties,) = self._call("cudaGetDeviceProperties", index, what="ask the GPU for its name")
+        name = properties.name
+        self.name: str = name.decode() if isinstance(name, bytes) else str(name)
+        self.capability = f"{properties.major}.{properties.minor}"
+        # Not the default stream, on which TensorRT synchronises more than it has to.
+        (self.stream,) = self._call("cudaStreamCreateWithFlags", 1, what="make a stream")  # 1: non-blocking
+        self._pinned: dict[int, int] = {}
+
+    def __str__(self) -> str:
+        return f"{self.name}, compute capability {self.capability}"
+
+    def malloc(self, size: int) -> int:
+        """Return the address of `size` bytes on the device."""
+        (address,) = self._call("cudaMalloc", max(size, 1), what=f"allocate {size / 1e6:.1f} MB")
+        return int(address)
+
+    def free(self, address: int) -> None:
+        """Give device memory back."""
+        self._call("cudaFree", address, what="free memory")
+
+    def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return a zeroed array in pinned host memory, which copies can run from while the host goes on."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        (address,) = self._call("cudaHostAlloc", size, 0, what=f"pin {size / 1e6:.1f} MB of host memory")
+        memory = (ctypes.c_uint8 * size).from_address(int(address))
+        array: Array = np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
+        array[:] = 0
+        return array
+
+    def upload(self, address: int, array: Array) -> None:
+        """Copy a contiguous host array to the device, in the stream."""
+        self._copy(address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice")
+
+    def download(self, array: Array, address: int) -> None:
+        """Copy from the device into a contiguous host array, in the stream."""
+        self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost")
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copy on the device, in the stream."""
+        self._copy(target, source, size, "cudaMemcpyDeviceToDevice")
+
+    def wait(self) -> None:
+        """Wait until the stream is done."""
+        self._call("cudaStreamSynchronize", self.stream, what="wait for the GPU")
+
+    def capture(self, work: Callable[[], None]) -> Any:
+        """Return a graph of what `work` puts into the stream, ready to launch; nothing of it runs meanwhile.
+
+        `work` has to have run once before: what is only done the first time can't be captured.
+        """
+        mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.stream, mode, what="begin to capture a graph")
+        try:
+            work()
+        finally:
+            (graph,) = self._call("cudaStreamEndCapture", self.stream, what="capture a graph")
+        (ready,) = self._call("cudaGraphInstantiate", graph, 0, what="instantiate the captured graph")
+        return ready
+
+    def launch(self, graph: Any) -> None:
+        """Launch a captured graph in the stream."""
+        self._call("cudaGraphLaunch", graph, self.stream, what="launch the captured graph")
+
+    def _copy(self, target: int, source: int, size: int, kind: str) -> None:
+        direction = getattr(self._runtime.cudaMemcpyKind, kind)
+        self._call("cudaMemcpyAsync", target, source, size, direction, self.stream, what="copy memory")
+
+    def _call(self, name: str, *arguments: Any, what: str) -> tuple[Any, ...]:
+        try:
+            code, *values = getattr(self._runtime, name)(*arguments)
+        except (RuntimeError, OSError) as error:  # cuda-python's own way to say that a library is missing
+            raise BackendError(f"CUDA can't {what}: {_line(error)}: install NVIDIA's driver") from error
+        if code != self._runtime.cudaError_t.cudaSuccess:
+            raise BackendError(self._reason(code, what))
+        return tuple(values)
+
+    def _reason(self, code: Any, what: str) -> str:
+        name = str(getattr(code, "name", code))
+        if name in NO_DEVICE:
+            return f"no usable NVIDIA GPU ({name}): install a driver for this CUDA version, or choose --device cpu"
+        if name == OUT_OF_MEMORY:
+            return f"CUDA can't {what}: the GPU's memory is full: take a smaller model, or end what else uses the GPU"
+        return f"CUDA can't {what}: {name}"
+
+
+def _line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+
+
+def _import() -> Any:
+    try:
+        from cuda.bindings import runtime
+    except ImportError:
+        raise BackendError("the GPU backend needs cuda-python: pip install 'trk-engine[tensorrt]'") from None
+    return runtime

@@ -1,0 +1,176 @@
+"""TensorRT: plans on one stream, kernels in device memory, each search one captured CUDA graph.
+
+A frame is: crop, size and parameters from pinned memory to the device, the plan, three small results back; all of it is
+captured when the bundle is loaded, and one launch from then on. Addresses are frozen in a captured graph, so
+the kernels of a template are copied into the place that the graph reads when another template is searched for.
+
+Built and tested on a CPU against stand-ins for TensorRT and CUDA. Not executed on a GPU yet.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BackendError
+from ..bundle import Bundle
+from ..manifest import Graph, Tensor
+from .base import SearchOutput
+from .cuda import Cuda
+from .trt_library import Library, load
+from .trt_plans import Say, gpu_of, plans
+
+Array = NDArray[Any]
+
+
+class TensorRTBackend:
+    """Runs a bundle in TensorRT or TensorRT-RTX.
+
+    Plans come from the bundle's cache or are built first, which takes minutes with full TensorRT; `say` is told. Raises
+    BackendError where a library, a GPU or its driver is missing: the CPU never stands in.
+    """
+
+    name = "tensorrt"
+    device = "cuda"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        library: Library | None = None,
+        cuda: Cuda | None = None,
+        say: Say = lambda _: None,
+    ):
+        self._library = library or load()
+        self._cuda = cuda or Cuda()
+        manifest = bundle.manifest
+        self._manifest = manifest
+        gpu = gpu_of(()) if self._library.flavour == "rtx" else str(self._cuda)
+        built = plans(bundle, self._library, gpu, say=say)
+        runtime = self._library.need(self._library.module.Runtime(self._library.logger), "start its runtime")
+        self._engines = {}
+        for name, plan in built.items():
+            engine = self._library.need(runtime.deserialize_cuda_engine(plan), f"load the plan of {name}")
+            _check_signature(bundle, _graph(manifest.template, manifest.searches, name), engine)
+            self._engines[name] = engine
+        self._allocate()
+
+    def lane(self) -> TensorRTBackend:
+        """The same plans with buffers and contexts of its own, on the same stream."""
+        lane = copy.copy(self)
+        lane._allocate()
+        return lane
+
+    def _allocate(self) -> None:
+        manifest, cuda = self._manifest, self._cuda
+        self._template = _Runner(self._library, cuda, self._engines[manifest.template.file], manifest.template)
+        self._searches = [_Runner(self._library, cuda, self._engines[graph.file], graph) for graph in manifest.searches]
+        self.template_crop = self._template.host["crop"]
+        self.search_crops = [runner.host["crop"] for runner in self._searches]
+        self._outputs = [SearchOutput(*(run.host[n] for n in ("box", "score", "best"))) for run in self._searches]
+        self._held: list[Any] = [None] * len(self._searches)
+
+    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> _Kernels:
+        """Return the kernels, in device memory of their own."""
+        self._template.write(size=size, params=params)
+        self._template.run()
+        kernels = _Kernels(self._cuda)
+        for tensor in self._manifest.template.outputs:
+            kernels.take(tensor.name, self._template.device[tensor.name], _bytes(tensor))
+        self._cuda.wait()
+        return kernels
+
+    def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
+        """Run one search graph and wait for its three results."""
+        runner = self._searches[graph]
+        if self._held[graph] is not kernels:
+            for name, (address, bytes_) in kernels.places.items():
+                self._cuda.copy(runner.device[name], address, bytes_)
+            self._held[graph] = kernels
+        runner.write(size=size, params=params)
+        runner.run()
+        self._cuda.wait()
+        return self._outputs[graph]
+
+
+class _Kernels:
+    """Kernels of one template, in device memory that goes when nobody holds them any more."""
+
+    def __init__(self, cuda: Cuda):
+        self._cuda = cuda
+        self.places: dict[str, tuple[int, int]] = {}
+        """Name: address and bytes."""
+
+    def take(self, name: str, source: int, size: int) -> None:
+        """Keep a copy of device memory."""
+        address = self._cuda.malloc(size)
+        self.places[name] = address, size
+        self._cuda.copy(address, source, size)
+
+    def __del__(self) -> None:
+        for address, _ in self.places.values():
+            self._cuda.free(address)
+
+
+class _Runner:
+    """One plan with its context and buffers: host arrays in pinned memory for all but the kernels."""
+
+    def __init__(self, library: Library, cuda: Cuda, engine: Any, graph: Graph):
+        self._library, self._cuda, self._graph = library, cuda, graph
+        self._context = library.need(engine.create_execution_context(), f"make a context of {graph.file}")
+        tensors = (*graph.inputs, *graph.outputs)
+        self.device = {tensor.name: cuda.malloc(_bytes(tensor)) for tensor in tensors}
+        self.host = {
+            tensor.name: cuda.pinned(tensor.shape, tensor.dtype)
+            for tensor in tensors
+            if not tensor.name.startswith("kernel_")
+        }
+        self._inputs = [tensor.name for tensor in graph.inputs if tensor.name in self.host]
+        self._results = [tensor.name for tensor in graph.outputs if tensor.name in self.host]
+        for tensor in tensors:
+            library.need(self._context.set_tensor_address(tensor.name, self.device[tensor.name]), f"bind {tensor.name}")
+        # The first run does what can't be captured, and frame 1 shall cost no more than frame 2.
+        self._steps()
+        cuda.wait()
+        self._captured = cuda.capture(self._steps)
+
+    def write(self, **values: Array) -> None:
+        """Put inputs into the host's buffers; what the graph does not take is left out."""
+        for name, value in values.items():
+            if name in self.host:
+                self.host[name][:] = value
+
+    def run(self) -> None:
+        """Put one run into the stream, in one launch."""
+        self._cuda.launch(self._captured)
+
+    def _steps(self) -> None:
+        for name in self._inputs:
+            self._cuda.upload(self.device[name], self.host[name])
+        stream = int(self._cuda.stream)
+        self._library.need(self._context.execute_async_v3(stream), f"run {self._graph.file}")
+        for name in self._results:
+            self._cuda.download(self.host[name], self.device[name])
+
+
+def _graph(template: Graph, searches: tuple[Graph, ...], name: str) -> Graph:
+    return next(graph for graph in (template, *searches) if graph.file == name)
+
+
+def _bytes(tensor: Tensor) -> int:
+    return int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize
+
+
+def _check_signature(bundle: Bundle, graph: Graph, engine: Any) -> None:
+    """Refuse a plan whose inputs and outputs are not the manifest's: its buffers are bound by raw address."""
+    stated = {tensor.name: tuple(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    found = {name: tuple(engine.get_tensor_shape(name)) for name in names}
+    if stated != found:
+        odd = sorted(str(item) for item in set(stated.items()) ^ set(found.items()))[0]
+        raise BackendError(
+            f"{bundle.path}: the plan of {graph.file} has other inputs and outputs than the manifest ({odd}): "
+            "delete the bundle's folder plans"
+        )

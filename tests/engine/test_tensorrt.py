@@ -1,0 +1,227 @@
+"""The TensorRT backend: its logic against stand-ins for TensorRT and CUDA; real builds are in test_trt_build.py."""
+
+import gc
+import json
+
+import numpy as np
+import pytest
+from cuda_stand_in import FakeRuntime, fake_tensorrt
+
+from trk import BackendError, Tracker
+from trk.engine.backends import load_backend, trt_library
+from trk.engine.backends.cuda import Cuda
+from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
+from trk.engine.backends.plans import Key, find, keep, place, side_car
+from trk.engine.backends.tensorrt import TensorRTBackend
+from trk.engine.backends.trt_build import Options, build
+from trk.engine.backends.trt_library import Library
+from trk.engine.bundle import Bundle
+
+
+@pytest.fixture
+def runtime():
+    return FakeRuntime()
+
+
+def backend(bundle, runtime, version="11.4.0.106", lines=None, **options):
+    library = Library("tensorrt", fake_tensorrt(runtime, version, **options))
+    say = (lines if lines is not None else []).append
+    return TensorRTBackend(Bundle(bundle), library, Cuda(runtime), say=say), library.module
+
+
+def track(tracker, clip, frames=6):
+    tracker.init(clip.frames[0], clip.boxes[0])
+    return [tracker.update(frame).box for frame in clip.frames[1:frames]]
+
+
+def test_it_tracks_as_onnx_runtime_does_one_launch_and_one_wait_a_frame(bundle_copy, runtime, clip, monkeypatch):
+    ours, _ = backend(bundle_copy, runtime)
+    tracker = Tracker(bundle_copy, threads=1)
+    expected = track(tracker, clip)
+    tracker.backend = ours
+    tracker.init(clip.frames[0], clip.boxes[0])
+    launched, waited, held = runtime.launched, runtime.waited, len(runtime.memory)
+    assert [tracker.update(frame).box for frame in clip.frames[1:6]] == expected
+    assert runtime.launched - launched == 5
+    assert runtime.waited - waited == 5
+    assert len(runtime.memory) == held  # nothing is allocated for a frame
+
+
+def test_kernels_of_two_targets_in_turn_are_each_their_own(bundle_copy, runtime, clip):
+    ours, _ = backend(bundle_copy, runtime)
+    reference = OnnxRuntimeBackend(Bundle(bundle_copy), threads=1)
+    random = np.random.default_rng(0)
+    params = np.array([0.97, 0.2, 0.3, 1.04], np.float32)
+    size = np.array([[60.0, 50.0]], np.float32)
+    kernels = []
+    for one in (ours, reference):
+        random = np.random.default_rng(0)
+        made = []
+        for _ in range(2):
+            one.template_crop[:] = random.integers(0, 256, one.template_crop.shape, np.uint8)
+            made.append(one.template(size, params))
+        one.search_crops[0][:] = random.integers(0, 256, one.search_crops[0].shape, np.uint8)
+        kernels.append(made)
+    for number in (0, 1, 0, 0, 1):
+        found, expected = (
+            one.search(0, made[number], size, params) for one, made in zip((ours, reference), kernels, strict=True)
+        )
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_lane_has_buffers_of_its_own(bundle_copy, runtime):
+    ours, _ = backend(bundle_copy, runtime)
+    lane = ours.lane()
+    lane.template_crop[:] = 5
+    assert (ours.template_crop != 5).all()
+
+
+def test_device_memory_of_kernels_goes_with_them(bundle_copy, runtime):
+    ours, _ = backend(bundle_copy, runtime)
+    params, size = np.array([0.97, 0.2, 0.3, 1.04], np.float32), np.ones((1, 2), np.float32)
+    ours.template(size, params)
+    gc.collect()
+    held = len(runtime.memory)
+    for _ in range(5):
+        ours.template(size, params)
+    gc.collect()
+    assert len(runtime.memory) == held
+
+
+def test_plans_are_built_once_and_found_again(bundle_copy, runtime):
+    lines = []
+    _, module = backend(bundle_copy, runtime, lines=lines)
+    assert len(module.built) == 2
+    assert [line.split(":")[0] for line in lines] == [
+        f"building the plan of {name} with TensorRT 11.4.0.106 for Stand-in GPU, compute capability 8.6"
+        for name in ("template.onnx", "search.onnx")
+    ]
+    plans = sorted(path.name for path in (bundle_copy / "plans").iterdir())
+    assert len([name for name in plans if name.endswith(".plan")]) == 2
+    about = json.loads(next((bundle_copy / "plans").glob("search-*.json")).read_text())["key"]
+    assert about["gpu"] == "Stand-in GPU, compute capability 8.6"
+    assert about["version"] == "11.4.0.106"
+    assert about["precision"] == "fp32"
+    _, again = backend(bundle_copy, runtime, lines=lines)
+    assert again.built == []
+    assert len(lines) == 2
+    Bundle(bundle_copy)  # plans are no part of what a bundle promises
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: {"version": "10.16.1.11"}, "version 11.4.0.106, not 10.16.1.11"),
+        (lambda folder: next(folder.glob("search-*.plan")).write_bytes(b"x") and {}, "is damaged"),
+        (lambda folder: side_car(next(folder.glob("search-*.plan"))).write_text("{}") and {}, "for something else"),
+    ],
+    ids=["another version", "damaged", "side-car without a key"],
+)
+def test_plan_that_is_of_no_use_is_built_again_and_told_why(bundle_copy, runtime, change, words):
+    backend(bundle_copy, runtime)
+    lines = []
+    options = change(bundle_copy / "plans")
+    _, module = backend(bundle_copy, runtime, lines=lines, **options)
+    assert module.built
+    assert any(words in line for line in lines)
+
+
+def test_timing_cache_is_kept_from_build_to_build(bundle_copy, runtime):
+    _, module = backend(bundle_copy, runtime)
+    (cache,) = (bundle_copy / "plans").glob("timing-*.cache")
+    assert cache.read_bytes() == b"timed timed "
+    assert [config.cache.data for _, config in module.built] == [b"", b"timed "]
+
+
+def test_plans_of_a_file_lie_in_the_cache(tiny_trk, tmp_path, monkeypatch, bundle_copy):
+    monkeypatch.setenv("TRK_CACHE", str(tmp_path / "cache"))
+    assert place(Bundle(tiny_trk)) == tmp_path / "cache" / "plans"
+    assert place(Bundle(bundle_copy)) == bundle_copy / "plans"
+
+
+def key(**changes):
+    return Key(
+        **{
+            "graph": "search.onnx",
+            "precision": "fp32",
+            **dict.fromkeys(("onnx_sha256", "runtime", "version", "gpu"), "x"),
+            **changes,
+        }
+    )
+
+
+def test_plans_of_other_gpus_stay_and_those_of_older_exports_go(tmp_path):
+    for one in (key(), key(gpu="y"), key(version="2")):
+        keep(tmp_path, one, b"plan")
+    assert len(list(tmp_path.glob("*.plan"))) == 3
+    fresh = key(onnx_sha256="b")
+    assert find(tmp_path, fresh) == (None, "the plan of search.onnx there is of an older export of the bundle")
+    keep(tmp_path, fresh, b"new")
+    assert [path.read_bytes() for path in tmp_path.glob("*.plan")] == [b"new"]
+    assert find(tmp_path, fresh) == (b"new", "")
+
+
+def test_plan_under_a_name_that_is_not_its_own_is_not_used(tmp_path):
+    path = keep(tmp_path, key(gpu="y"), b"plan")
+    for file in (path, side_car(path)):
+        file.rename(file.with_stem(key().name[: -len(".plan")]))
+    assert find(tmp_path, key())[0] is None
+
+
+@pytest.mark.parametrize(
+    ("refuses", "words"),
+    [
+        ("parse", "can't read the search.onnx: operator Magic is unknown"),
+        ("build", "can't build the search.onnx: Error Code 10: no tactic"),
+    ],
+)
+def test_refusal_that_is_only_logged_becomes_an_error(tiny_bundle, runtime, refuses, words):
+    library = Library("tensorrt", fake_tensorrt(runtime, refuses={refuses}))
+    with pytest.raises(BackendError) as caught:
+        build(library, b"", Options("fp32"), "search.onnx")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_plan_that_does_not_load_is_an_error(bundle_copy, runtime):
+    with pytest.raises(BackendError, match=r"can't load the plan of template.onnx: Error Code 1"):
+        backend(bundle_copy, runtime, refuses={"load"})
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "network", "set_flags", "cleared"),
+    [
+        ("8.6.1", "fp16", 1, ["FP16", "OBEY"], []),
+        ("8.6.1", "fp32", 1, [], ["TF32"]),
+        ("10.16.1.11", "fp16", 2, [], []),
+        ("11.4.0.106", "fp32", 2, [], ["TF32"]),
+    ],
+)
+def test_types_as_each_version_wants_to_be_told(runtime, version, precision, network, set_flags, cleared):
+    module = fake_tensorrt(runtime, version)
+    build(Library("tensorrt", module), b"", Options(precision))
+    ((made, config),) = module.built
+    assert made["flags"] == network
+    assert (config.flags, config.cleared) == (set_flags, cleared)
+
+
+def test_version_without_the_calls_by_name_is_refused(runtime):
+    with pytest.raises(BackendError, match=r"TensorRT 8.2.1 is too old: trk needs 8.6"):
+        Library("tensorrt", fake_tensorrt(runtime, "8.2.1"))
+
+
+def test_compute_capability_is_for_rtx(runtime):
+    with pytest.raises(BackendError, match="builds for the GPU it runs on"):
+        build(Library("tensorrt", fake_tensorrt(runtime)), b"", Options("fp32", ("8.6",)))
+
+
+def test_missing_library_says_what_to_install(tiny_bundle, monkeypatch):
+    monkeypatch.setattr(trt_library, "MODULES", {"tensorrt": "no_such_tensorrt", "rtx": "no_such_rtx"})
+    with pytest.raises(BackendError, match="TensorRT is not installed: pip install"):
+        load_backend(Bundle(tiny_bundle), "tensorrt")
+
+
+def test_tensorrt_on_the_cpu_is_refused(tiny_bundle):
+    with pytest.raises(BackendError, match="cuda only"):
+        load_backend(Bundle(tiny_bundle), "tensorrt", "cpu")
