@@ -63,7 +63,7 @@ def main() -> None:
     told = json.loads(sys.stdin.read())
     import cv2
 
-    bare = _memory("VmRSS")
+    bare = resident_mib()
     frames = np.load(told["frames"], mmap_mode="r")
     recipe, box = told["recipe"], tuple(told["box"])
     began = perf_counter()
@@ -87,8 +87,8 @@ def main() -> None:
         "import_s": round(imported - began, 4),
         "load_s": round(loaded - imported, 4),
         "first_s": round(first - loaded, 4),
-        "memory_mib": _memory("VmRSS"),
-        "peak_mib": _memory("VmHWM"),
+        "memory_mib": resident_mib(),
+        "peak_mib": _figure_mib("VmHWM"),
         "bare_mib": bare,
         "copied_bytes": round(sum(copied) / len(copied)) if copied else None,
     }
@@ -132,8 +132,12 @@ def _copied(tracker: Any, frame: Image) -> int | None:
     return int(crops.nbytes + canvas + numbers + answer)
 
 
-def _memory(key: str) -> float | None:
-    """Return a figure of this process in MiB; Linux only."""
+def resident_mib() -> float | None:
+    """Return the resident memory of this process in MiB; None where the system won't say (other than Linux)."""
+    return _figure_mib("VmRSS")
+
+
+def _figure_mib(key: str) -> float | None:
     try:
         lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:

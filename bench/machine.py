@@ -7,7 +7,10 @@ from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
 INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp")
-PACKAGES = ("trk-engine", "numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch")
+PACKAGES = (
+    *("trk-engine", "numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python-headless"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "torch"),
+)
 
 
 def machine() -> dict[str, object]:
@@ -17,11 +20,16 @@ def machine() -> dict[str, object]:
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use: on a shared machine fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_average() -> list[float] | None:

@@ -18,6 +18,7 @@ from ..bench.speed import Clip, Entry, Plan, frames_to_track, measure, read_clip
 from ..bench.speed_entries import AGAINST, Wanted, choose_baseline, entries
 from ..bench.speed_report import Beside, medians, report
 from ..bench.speed_text import markdown
+from ..bench.sweep import SWEEPS
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError, UsageError
 from ..video.partial import PartialFile
@@ -38,6 +39,8 @@ Examples:
   trk-bench video.mp4 --init 120,80,60,40 --bundle a.trk --bundle b.trk --threads 1 --threads 2
   trk-bench --bundle nano.trk --tracker opencv:mil --baseline opencv-mil --markdown speed.md --picture speed.png
   trk-bench --bundle siamfc.trk --against upstream-style --json speed.json
+  trk-bench --sweep targets --sweep size --out plots
+  trk-bench --live 30
 """
 
 
@@ -108,6 +111,35 @@ Examples:
     multiple=True,
     help="Checkpoint that a bundle was exported from; --against needs it.",
 )
+@click.option(
+    "--sweep",
+    "sweeps",
+    type=click.Choice([*SWEEPS, "all"]),
+    multiple=True,
+    help="Instead: how the cost grows with targets (1..32), size (480 to 2160 rows), threads or length of the video. "
+    "Plots go to --out.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(min=10),
+    default=10_000,
+    show_default=True,
+    help="Frames of the longest video of --sweep length.",
+)
+@click.option(
+    "--live",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="FPS",
+    help="Instead: VIDEO plays at this rate as a camera does; how old is a frame when its box is there, how many are "
+    "skipped, how still is a box on a still picture.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("trk-bench"),
+    show_default=True,
+    help="Folder for the plots of --sweep.",
+)
 @click.option("--json", "json_path", metavar="FILE", help="Write all figures as JSON; - is stdout.")
 @click.option("--markdown", "markdown_path", metavar="FILE", help="Write the tables as Markdown; - is stdout.")
 @click.option("--picture", "picture_path", type=click.Path(path_type=Path), help="Write a picture of it (.png, .svg).")
@@ -125,6 +157,8 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
         raise UsageError("--init goes with a VIDEO: the sample brings its own box")
     if options["json_path"] == options["markdown_path"] == "-":
         raise UsageError("--json - and --markdown - would mix on stdout: give one of them a file")
+    if options["sweeps"] or options["live"]:
+        return _instead(video, init, start, options)
     plan = QUICK if options["quick"] else Plan(options["warmup"], options["rounds"])
     frames = min(options["frames"], QUICK_FRAMES) if options["quick"] else options["frames"]
     loud = not options["quiet"]
@@ -170,6 +204,25 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
     for text in failed_lines(found):
         click.echo(f"trk-bench: {text}", err=True)
     return EXIT_ERROR if found["failed"] else 0
+
+
+def _instead(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> int:
+    """Do --sweep or --live in place of the comparison."""
+    for name in ("peers", "against", "baseline", "markdown_path", "picture_path"):
+        if options[name]:
+            option = {"peers": "tracker"}.get(name, name.removesuffix("_path"))
+            raise UsageError(f"--{option} belongs to the comparison: leave it out with --sweep and --live")
+    if options["sweeps"] and options["live"]:
+        raise UsageError("--sweep and --live are two measurements: one at a time")
+    from .bench_more import run_live, run_sweeps
+
+    bundles = _open(options["bundles"], [])
+    clip = _clip(video, init, start, options["frames"])
+    with _file(options["json_path"]) as write:
+        found = (run_live if options["live"] else run_sweeps)(bundles, clip, options)
+        found["command"] = _command_line(video, init, start, options)
+        write(json.dumps(found, indent=1))
+    return 0
 
 
 def _print(found: dict[str, Any], frames: int) -> None:
@@ -266,7 +319,9 @@ def _command_line(video: str | None, init: str | None, start: int | None, option
     for name in ("bundle", "backend", "threads", "tracker", "against", "weights"):
         given = [value for value in dict.fromkeys(options[several.get(name, name)]) if value != "auto"]
         words += [word for value in given for word in (f"--{name}", value)]
-    for name in ("device", "baseline", "starts"):
+    for name in options["sweeps"]:
+        words += ["--sweep", name, *(["--length", options["length"]] if name in ("length", "all") else [])]
+    for name in ("device", "baseline", "starts", "live"):
         words += [f"--{name}", options[name]] if options[name] is not None else []
     for name in ("frames", "warmup", "rounds"):
         words += [] if options["quick"] else [f"--{name}", options[name]]

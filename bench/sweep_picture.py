@@ -1,0 +1,49 @@
+"""A sweep as a plot: milliseconds a frame over the amount of work, and memory where it was measured."""
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from .sweep import SWEEPS, Point
+
+SIZE = (6.6, 4.2)
+
+
+def sweep_picture(name: str, points: Sequence[Point], about: str) -> bytes:
+    """Return a PNG: a line for each series with its quartiles; `about` says what it was measured on."""
+    has_memory = any(point.memory_mib is not None for point in points)
+    figure = Figure(figsize=(SIZE[0] * (2 if has_memory else 1), SIZE[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2 if has_memory else 1, squeeze=False)[0]
+    for series in dict.fromkeys(point.series for point in points):
+        mine = [point for point in points if point.series == series]
+        amounts = [point.amount for point in mine]
+        axes[0].plot(amounts, [point.seconds["median_ms"] for point in mine], marker="o", label=series)
+        low, high = ([point.seconds[key] for point in mine] for key in ("q1_ms", "q3_ms"))
+        axes[0].fill_between(amounts, low, high, alpha=0.2)
+        if has_memory:
+            axes[1].plot(amounts, [point.memory_mib for point in mine], marker="o", label=series)
+    _finish(axes[0], name, points, "milliseconds a frame, median and quartiles")
+    if has_memory:
+        _finish(axes[1], name, points, "resident memory, MiB")
+    figure.suptitle(about, fontsize=9, parse_math=False)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
+
+
+def _finish(axes: Axes, name: str, points: Sequence[Point], what: str) -> None:
+    axes.set_xscale("log")
+    amounts = sorted({point.amount for point in points})
+    axes.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(SWEEPS[name][1])
+    axes.set_ylabel(what)
+    axes.grid(alpha=0.3)
+    for text in axes.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from trk.cli.bench import command
+from trk.cli.command import EXIT_ERROR, run
+
+
+@pytest.fixture
+def words(clip, tiny_trk):
+    return [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), "--frames", "5", "--warmup", "1"]
+
+
+def test_sweeps_are_printed_plotted_and_kept(words, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (trk-engine[eval])")
+    words += ["--rounds", "1", "--sweep", "threads", "--sweep", "length", "--length", "20"]
+    assert run(command, [*words, "--out", str(tmp_path / "plots"), "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [one["sweep"] for one in found["sweeps"]] == ["threads", "length"]
+    assert found["machine"]["cpu"]
+    assert "--sweep threads --sweep length --length 20" in found["command"]
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["sweep-length.png", "sweep-threads.png"]
+    assert "frames of the video" in printed.err
+
+
+def test_ages_are_printed_and_kept(words, tmp_path, capsys):
+    assert run(command, [*words, "--live", "50", "--json", str(tmp_path / "live.json")]) == 0
+    (row,) = json.loads((tmp_path / "live.json").read_text())["live"]
+    assert row["tracked"] == 5
+    assert row["source_fps"] == 50
+    assert row["jitter"]["step_px"] >= 0
+    assert "age of a result at 50 frames a second" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["--live", "0"], "--live"),
+        (["--sweep", "colour"], "--sweep"),
+        (["--live", "30", "--sweep", "size"], "one at a time"),
+        (["--live", "30", "--tracker", "stay"], "--tracker belongs to the comparison"),
+        (["--sweep", "size", "--markdown", "a.md"], "--markdown belongs to the comparison"),
+    ],
+)
+def test_what_does_not_go_together_is_told(words, extra, said, capsys):
+    assert run(command, [*words, *extra]) == EXIT_ERROR
+    assert said in capsys.readouterr().err
