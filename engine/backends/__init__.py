@@ -7,7 +7,7 @@ from ...errors import BackendError
 from ..bundle import Bundle
 from .base import Backend
 
-BACKENDS = ("onnxruntime", "tensorrt")
+BACKENDS = ("onnxruntime", "tensorrt", "torch")
 DEVICES = ("cpu", "cuda")
 MAX_THREADS = 1024
 """More than any machine has use for: a runtime starts as many as it is told to."""
@@ -42,7 +42,14 @@ def _tensorrt(bundle: Bundle, device: str | None, threads: int | None) -> Backen
     return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning)
 
 
+def _torch(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+    from .torch import TorchBackend
+
+    return TorchBackend(bundle, device or "cpu", threads)
+
+
 _LOADERS: dict[str, Callable[[Bundle, str | None, int | None], Backend]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
+    "torch": _torch,
 }

@@ -1,0 +1,150 @@
+"""PyTorch: a bundle's graphs operator by operator; on CUDA, each captured as one CUDA graph.
+
+On a CPU it is slower than ONNX Runtime, but FP16 is FP16: every result is rounded, where ONNX Runtime keeps FP32
+between layers. That makes it the judge of FP16 bundles where there is no GPU. Its CUDA part was not executed on a GPU
+yet.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import BackendError
+from ..bundle import Bundle
+from ..manifest import Graph
+from .base import SearchOutput
+
+
+class TorchBackend:
+    """Runs a bundle in PyTorch on `device`, "cpu" or "cuda". `threads` is PyTorch's number, for the whole process.
+
+    Raises BackendError where PyTorch, onnx or the GPU is missing: the CPU never stands in.
+    """
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None):
+        self._torch = _import()
+        self.device = device
+        if device == "cuda" and not self._torch.cuda.is_available():
+            raise BackendError(
+                "device 'cuda' was asked for and this PyTorch sees no GPU: install a driver and a CUDA build of "
+                "PyTorch, or choose --device cpu"
+            )
+        if threads is not None:
+            self._torch.set_num_threads(threads)
+        from .torch_graph import TorchGraph
+
+        manifest = bundle.manifest
+        self._manifest = manifest
+        self._graphs = {
+            graph.file: TorchGraph(
+                bundle.read(graph.file), device, {name: bundle.read(name) for name in graph.external}
+            )
+            for graph in (manifest.template, *manifest.searches)
+        }
+        self._allocate()
+
+    def lane(self) -> TorchBackend:
+        """The same weights with buffers of its own."""
+        lane = copy.copy(self)
+        lane._allocate()
+        return lane
+
+    def _allocate(self) -> None:
+        run = _Captured if self.device == "cuda" else _Eager
+        manifest = self._manifest
+        self._template = run(self._torch, self._graphs[manifest.template.file], manifest.template)
+        self._searches = [run(self._torch, self._graphs[graph.file], graph) for graph in manifest.searches]
+        self.template_crop = self._template.host["crop"]
+        self.search_crops = [runner.host["crop"] for runner in self._searches]
+
+    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> dict[str, Any]:
+        """Return the kernels, tensors by name on the device."""
+        out = self._template({"size": size, "params": params}, {})
+        return {name: value.clone() for name, value in out.items()}
+
+    def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
+        """Run one search graph."""
+        out = self._searches[graph]({"size": size, "params": params}, kernels)
+        box, score, best = (out[name].cpu().numpy() for name in ("box", "score", "best"))
+        return SearchOutput(box, score, best)
+
+
+class _Eager:
+    """Runs a graph on the host's buffers as they are."""
+
+    def __init__(self, torch: Any, run: Callable[[dict[str, Any]], dict[str, Any]], graph: Graph):
+        self._torch, self._run = torch, run
+        self.host = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in _host_inputs(graph)}
+        self._inputs = {name: torch.from_numpy(array) for name, array in self.host.items()}
+
+    def __call__(self, values: dict[str, NDArray[Any]], kernels: dict[str, Any]) -> dict[str, Any]:
+        """Return the outputs for `values`, the crop in its buffer, and `kernels`."""
+        for name, value in values.items():
+            if name in self.host:
+                self.host[name][:] = value
+        with self._torch.inference_mode():
+            return self._run({**self._inputs, **kernels})
+
+
+class _Captured:
+    """Runs a graph as one CUDA graph over fixed tensors; the host's buffers are pinned."""
+
+    def __init__(self, torch: Any, run: Callable[[dict[str, Any]], dict[str, Any]], graph: Graph):
+        self._torch = torch
+        pinned = {
+            tensor.name: torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)).pin_memory()
+            for tensor in _host_inputs(graph)
+        }
+        self._pinned, self.host = pinned, {name: tensor.numpy() for name, tensor in pinned.items()}
+        self._device = {
+            tensor.name: torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype), device="cuda")
+            for tensor in graph.inputs
+        }
+        self._held: Any = None
+        with torch.inference_mode():
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):  # what is only done the first time can't be captured
+                    run(self._device)
+            torch.cuda.current_stream().wait_stream(stream)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph):
+                self._out = run(self._device)
+
+    def __call__(self, values: dict[str, NDArray[Any]], kernels: dict[str, Any]) -> dict[str, Any]:
+        """Return the outputs for `values`, the crop in its buffer, and `kernels`; they are overwritten by the next."""
+        for name, value in values.items():
+            if name in self.host:
+                self.host[name][:] = value
+        with self._torch.inference_mode():
+            for name, tensor in self._pinned.items():
+                self._device[name].copy_(tensor, non_blocking=True)
+            if self._held is not kernels:
+                for name, tensor in kernels.items():
+                    self._device[name].copy_(tensor)
+                self._held = kernels
+            self._graph.replay()
+        return self._out
+
+
+def _host_inputs(graph: Graph) -> list[Any]:
+    return [tensor for tensor in graph.inputs if not tensor.name.startswith("kernel_")]
+
+
+def _import() -> Any:
+    try:
+        import onnx  # noqa: F401
+        import torch
+    except ImportError as error:
+        raise BackendError(
+            f"the backend torch needs PyTorch and onnx ({error.name} is missing): pip install 'trk-engine[export]'"
+        ) from None
+    return torch
