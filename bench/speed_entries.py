@@ -81,18 +81,33 @@ def entries(wanted: Wanted) -> list[Entry]:
     return found
 
 
-def choose_baseline(found: Sequence[Entry], name: str | None) -> Entry | None:
-    """Return the entry that others are compared with: the first whose bundle, peer or way to run is `name`.
+def choose_baseline(
+    found: Sequence[Entry], name: str | None, against: Sequence[str] = ()
+) -> tuple[Entry | None, list[str]]:
+    """Return the entry that all are compared with, or ways to run: others of the same bundle are compared with those.
 
-    None: the first of several, where nothing else is compared. Raises UsageError.
+    `name` is a bundle or peer (its first entry is the one), or a way to run. None: the ways of `against`; else the
+    first runtime of several; else the first entry of several. Raises UsageError.
     """
+    hows = list(dict.fromkeys(entry.how for entry in found))
     if name is None:
-        return found[0] if len(found) > 1 else None
+        if against:
+            return None, list(against)
+        shared = [how for how in hows if len({entry.how for entry in found if entry.label in _labels(found, how)}) > 1]
+        if shared:
+            return None, shared[:1]
+        return (found[0] if len(found) > 1 else None), []
     for entry in found:
-        if name in (entry.label, entry.how, f"{entry.label}/{entry.how}"):
-            return entry
+        if name == entry.label:
+            return entry, list(against)
+    if name in hows:
+        return None, [*against, *([] if name in against else [name])]
     names = dict.fromkeys(name for entry in found for name in (entry.label, entry.how))
     raise UsageError(f"--baseline {name} is nothing that is measured: there are {', '.join(names)}")
+
+
+def _labels(found: Sequence[Entry], how: str) -> set[str]:
+    return {entry.label for entry in found if entry.how == how}
 
 
 def _bundle_entry(

@@ -180,10 +180,7 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             folder=Path(folder),
         )
         compared = entries(wanted)
-        # --against brings its own baselines.
-        baseline = (
-            None if wanted.against and not options["baseline"] else choose_baseline(compared, options["baseline"])
-        )
+        baseline, against = choose_baseline(compared, options["baseline"], wanted.against)
         gemm = Gemm(wanted.threads)
         load = load_average()
         with progress_bar(loud) as progress:
@@ -195,7 +192,7 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             task = progress.add_task("start-up", total=starts * len(compared))
             footprints = _footprints(compared, clip, starts, lambda: progress.advance(task))
         line = _command_line(video, init, start, options)
-        found = report(outcome, wanted.against, line, load, Beside(gemm, footprints), baseline)
+        found = report(outcome, against, line, load, Beside(gemm, footprints), baseline)
         write_json(json.dumps(found, indent=1))
         write_markdown(markdown(found))
         write_picture(found)

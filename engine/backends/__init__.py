@@ -7,7 +7,7 @@ from ...errors import BackendError
 from ..bundle import Bundle
 from .base import Backend
 
-BACKENDS = ("onnxruntime", "tensorrt", "torch")
+BACKENDS = ("onnxruntime", "tensorrt", "torch", "openvino")
 DEVICES = ("cpu", "cuda")
 MAX_THREADS = 1024
 """More than any machine has use for: a runtime starts as many as it is told to."""
@@ -48,8 +48,17 @@ def _torch(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
     return TorchBackend(bundle, device or "cpu", threads)
 
 
+def _openvino(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+    if device not in (None, "cpu"):
+        raise BackendError(f"the backend openvino runs on cpu only, not {device}: leave --device out")
+    from .openvino import OpenVinoBackend
+
+    return OpenVinoBackend(bundle, threads)
+
+
 _LOADERS: dict[str, Callable[[Bundle, str | None, int | None], Backend]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
     "torch": _torch,
+    "openvino": _openvino,
 }
