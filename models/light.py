@@ -46,6 +46,8 @@ STD = (0.229, 0.224, 0.225)
 TYPICAL = 32.0
 """Half the side, in crop pixels, of a square target under the usual context: boxes are learned relative to it."""
 PARAMS = ("penalty_k", "window_influence", "lr", "fusion")
+SHARPNESS = 30.0
+"""How fast the weight of a neighbour's box falls with its rank below the best cell's."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -336,6 +338,7 @@ class LightStep(ProposalStep):
 
     def __init__(self, side: int, stride: int = 8) -> None:
         super().__init__(PointDecode(side, stride), side)
+        self.stride = stride
 
     def forward(  # type: ignore[override]
         self, cls: Tensor, cos: Tensor, loc: Tensor, size: Tensor, params: Tensor
@@ -343,7 +346,8 @@ class LightStep(ProposalStep):
         """Return box [N, 4], score [N], flat index [N] int32 of maps as `LightNet.search` gives them.
 
         The place is chosen by (1 - fusion) quality + fusion cosine, the latter stretched over its map to 0..1; the
-        score that is returned mixes the quality with the cosine itself, which falls when the target is gone.
+        score that is returned mixes the quality with the cosine itself, which falls when the target is gone. The box is
+        the mean of those of the best cell and its neighbours, weighed by what chose it.
         """
         x, y, w, h = self.decode(loc)
         quality = cls.flatten(1).sigmoid()
@@ -353,15 +357,23 @@ class LightStep(ProposalStep):
         penalty = self._penalty(w, h, size, params[0])
         fusion, influence = params[3], params[1]
         judged = penalty * quality * (1.0 - fusion) + stretched * fusion
-        best = (judged * (1.0 - influence) + self.window * influence).argmax(dim=1, keepdim=True)
-        x, y, w, h, penalty, quality, cosine = (
-            values.gather(1, best) for values in (x, y, w, h, penalty, quality, cosine)
-        )
+        ranked = judged * (1.0 - influence) + self.window * influence
+        best = ranked.argmax(dim=1, keepdim=True)
+        weights = self._around(ranked, best)
+        x, y, w, h = ((values * weights).sum(1, keepdim=True) for values in (x, y, w, h))
+        penalty, quality, cosine = (values.gather(1, best) for values in (penalty, quality, cosine))
         score = quality * (1.0 - fusion) + cosine.clamp(0.0, 1.0) * fusion
         rate = penalty * quality * params[2]
         w = size[:, :1] * (1.0 - rate) + w * rate
         h = size[:, 1:] * (1.0 - rate) + h * rate
         return torch.cat([x, y, w, h], dim=1), score.reshape(-1), best.reshape(-1).to(torch.int32)
+
+    def _around(self, ranked: Tensor, best: Tensor) -> Tensor:
+        """Return weights [N, S S] whose sum is 1, of the best cell and its eight neighbours."""
+        points = (self.decode.x, self.decode.y)
+        near = [(axis - axis.expand_as(ranked).gather(1, best)).abs() < 1.5 * self.stride for axis in points]
+        weights = torch.exp((ranked - ranked.gather(1, best)) * SHARPNESS) * (near[0] & near[1])
+        return weights / weights.sum(1, keepdim=True)
 
 
 def light_step(side: int, search_size: int) -> LightStep:

@@ -18,10 +18,13 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..bench.datasets import folder as plain
+from ..bench.evaluate import Protocol, evaluate, plan
 from ..bench.machine import load_average, machine, versions
-from ..bench.ope import Run, run_folder
-from ..bench.peers import Spec, bundle_spec, open_peer, peer_spec
+from ..bench.ope import Run, sequences
+from ..bench.peers import Spec, bundle_spec, peer_spec
 from ..bench.speed import Entry, Plan, measure, read_clip
+from ..bench.store import Store
 from ..engine.tracker import Tracker
 from ..errors import TrkError
 from ..export.bundle import export_bundle
@@ -50,16 +53,23 @@ def specs(folder: Path, nanotrack: Path | None) -> list[Spec]:
     return [*found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
 
 
-def accuracy(sequences: Path, trackers: list[Spec]) -> tuple[dict[str, list[Run]], dict[str, str]]:
-    """Return the runs of each tracker over the folder `sequences`, and why others have none."""
+def accuracy(folder: Path, trackers: list[Spec], store: Store) -> tuple[dict[str, list[Run]], dict[str, str]]:
+    """Return the runs of each tracker over the sequences of `folder`, and why others have none."""
+    read = [plain.read(path) for path in sequences(folder)]
     runs: dict[str, list[Run]] = {}
     skipped: dict[str, str] = {}
     for spec in trackers:
         try:
-            spec.identity()
-            runs[spec.label] = list(run_folder(open_peer(spec), sequences))
+            done = list(evaluate(plan([spec], read, Protocol()), store, Protocol()))
         except TrkError as error:
             skipped[spec.label] = str(error)
+            continue
+        failed = [f"{one.job.sequence.name}: {one.error}" for one in done if one.run is None]
+        if failed:
+            skipped[spec.label] = "; ".join(failed)
+            continue
+        found = {one.run.name: one.run for one in done if one.run is not None}
+        runs[spec.label] = [found[sequence.name] for sequence in read]
     return runs, skipped
 
 
@@ -111,6 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sequences", type=Path, nargs="?", help="folder of sequences, for accuracy")
     parser.add_argument("--nanotrack", type=Path, help="published weights of NanoTrack V2")
     parser.add_argument("--rounds", type=int, default=5, help="passes through the clip, for speed")
+    parser.add_argument("--runs", type=Path, help="folder that keeps runs: what is in it is not run again")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     if options.what == "accuracy" and options.sequences is None:
@@ -121,7 +132,9 @@ def main(arguments: list[str] | None = None) -> int:
         ours = specs(Path(folder), options.nanotrack)
         skipped: dict[str, str] = {}
         if options.what == "accuracy":
-            runs, skipped = accuracy(options.sequences, [*ours, *map(peer_spec, PEERS)])
+            runs, skipped = accuracy(
+                options.sequences, [*ours, *map(peer_spec, PEERS)], Store(options.runs or Path(folder) / "runs")
+            )
             found, text = accuracy_json(runs), table(runs)
         else:
             found = speed_json(ours, options.rounds)

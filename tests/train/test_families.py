@@ -116,6 +116,21 @@ def test_the_light_step_follows_the_untrained_response_where_it_is_told_to() -> 
         assert float(score) == pytest.approx(0.9526 if fusion == 0 else 0.9, abs=1e-3)
 
 
+def test_the_light_steps_box_is_the_mean_of_equal_neighbours_and_of_nothing_far_away() -> None:
+    step = light_step(21, 255)
+    cls = torch.full((1, 1, 21, 21), -9.0)
+    loc = torch.full((1, 4, 21, 21), 30.0)
+    # Two neighbours that are equally sure, their boxes 8 px apart and of 60 and 80 px; a third one far away.
+    cls[0, 0, 10, 10] = cls[0, 0, 10, 11] = cls[0, 0, 2, 2] = 2.0
+    loc[0, :, 10, 11] = 40.0
+    size = torch.tensor([[60.0, 60.0]])
+    box, *_ = step(cls, torch.zeros(1, 1, 21, 21), loc, size, torch.tensor([0.0, 0.01, 1.0, 0.0]))
+    rate = torch.sigmoid(torch.tensor(2.0))
+    assert box[0, 0] == pytest.approx(4.0, abs=0.05)
+    assert box[0, 1] == pytest.approx(0.0, abs=0.05)
+    assert box[0, 2:].tolist() == pytest.approx([float(60 + 10 * rate)] * 2, abs=0.3)
+
+
 def test_the_fast_correlations_are_equal_to_the_plain_ones() -> None:
     torch.manual_seed(0)
     x, kernel = torch.randn(3, 8, 12, 12, requires_grad=True), torch.randn(3, 8, 5, 5, requires_grad=True)
