@@ -25,7 +25,7 @@ from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
 from .eval_tables import notes, published_table, sequence_table, summary_table
 from .tables import console, print_data, progress_bar, say
-from .values import parse_settings
+from .values import parse_params
 
 EPILOG = """\b
 Examples:
@@ -62,7 +62,7 @@ Examples:
     metavar="FPS",
     help="Frames arrive at this rate, and a late answer counts as the old box.",
 )
-@click.option("--preset", help="One of the bundles' sets of hyper-parameters.")
+@click.option("--preset", help="One of the bundles' sets of hyper-parameters, or a file that trk-tune wrote.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option(
     "--on-lost",
@@ -141,8 +141,8 @@ def command(folder: Path, **options: Any) -> int:
 def _specs(options: dict[str, Any]) -> list[Spec]:
     """Return what is to be evaluated, each under a name of its own."""
     bundles = options["bundles"] or ([] if options["peers"] else [default_bundle()])
-    shared = {name: options[name] for name in ("backend", "device", "threads", "preset", "on_lost")}
-    shared["params"] = parse_settings(options["settings"])
+    shared = {name: options[name] for name in ("backend", "device", "threads", "on_lost")}
+    shared |= parse_params(options["preset"], options["settings"])
     specs = [bundle_spec(path, **shared) for path in dict.fromkeys(bundles)]
     specs += [peer_spec(text) for text in dict.fromkeys(options["peers"])]
     labels = [spec.label for spec in specs]

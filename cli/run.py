@@ -28,7 +28,7 @@ from .batch import run_batch, videos_of
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
 from .tables import console, progress_bar, say, stage_table
-from .values import parse_seeds, parse_settings
+from .values import parse_params, parse_seeds
 from .web import run_web
 from .window import NO_TARGET, draw_targets, has_display
 
@@ -72,7 +72,7 @@ Examples:
 @click.option(
     "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
 )
-@click.option("--preset", help="One of the bundle's sets of hyper-parameters.")
+@click.option("--preset", help="One of the bundle's sets of hyper-parameters, or a file that trk-tune wrote.")
 @click.option(
     "--on-lost",
     type=click.Choice(list(POLICIES)),
@@ -149,8 +149,7 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         options["backend"],
         options["device"],
         1 if several else options["threads"],  # the targets of a frame are shared out to the cores instead
-        preset=options["preset"],
-        params=parse_settings(options["settings"]),
+        **parse_params(options["preset"], options["settings"]),
         on_lost=options["on_lost"],
     )
     loud = not options["quiet"]

@@ -8,7 +8,7 @@ import click
 from ..bench.trax_server import serve
 from ..engine.tracker import Tracker
 from .command import run, traceback_option
-from .values import parse_settings
+from .values import parse_params
 
 EPILOG = """\b
 In the trackers.ini of a VOT workspace:
@@ -23,7 +23,7 @@ In the trackers.ini of a VOT workspace:
 @click.option(
     "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
 )
-@click.option("--preset", help="One of the bundle's sets of hyper-parameters.")
+@click.option("--preset", help="One of the bundle's sets of hyper-parameters, or a file of trk-tune.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
@@ -41,8 +41,7 @@ def command(**options: Any) -> int:
         options["backend"],
         options["device"],
         options["threads"],
-        preset=options["preset"],
-        params=parse_settings(options["settings"]),
+        **parse_params(options["preset"], options["settings"]),
     )
     serve(tracker, "trk", f"{tracker.manifest.title}, {tracker.manifest.weights.origin} weights")
     return 0

@@ -24,6 +24,7 @@ from .command import EXIT_INTERRUPTED, run, traceback_option
 from .eval import read_sequences
 from .eval_tables import TITLES
 from .tables import console, progress_bar
+from .values import parse_params
 
 EPILOG = """\b
 Examples:
@@ -39,7 +40,7 @@ Examples:
     type=click.Path(path_type=Path),
     help="Bundle to tune: a folder or a .trk file. Default: the one shipped.",
 )
-@click.option("--preset", help="The bundle's set of hyper-parameters to start from.")
+@click.option("--preset", help="The bundle's set of hyper-parameters to start from, or a file of trk-tune.")
 @click.option("--param", "wanted", multiple=True, help="Parameter to search. Default: all of which a range is known.")
 @click.option("--trials", type=click.IntRange(min=2), default=50, show_default=True, help="Sets of values to try.")
 @click.option(
@@ -79,7 +80,8 @@ def command(folder: Path, **options: Any) -> int:
     except ImportError:
         raise UsageError("trk-tune needs optuna: pip install 'trk-engine[eval]'") from None
     bundle = Bundle(options["bundle"] or default_bundle())
-    start = choose_params(bundle.manifest, options["preset"])
+    given = parse_params(options["preset"], [])
+    start = choose_params(bundle.manifest, given["preset"], given["params"])
     space = search_space(start, options["wanted"])
     data = open_dataset(folder, options["layout"], options["subset"])
     sequences, left_out = read_sequences(data, options["only"])
@@ -112,7 +114,7 @@ def command(folder: Path, **options: Any) -> int:
                 tell=trials.append,
             )
         if out:
-            about = _about(found, bundle, tuned_on, held_out, options, rule.name)
+            about = _about(found, start, bundle, tuned_on, held_out, options, rule.name)
             out.temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             out.publish()
     except KeyboardInterrupt:
@@ -135,11 +137,18 @@ def settings(params: Mapping[str, float]) -> str:
 
 
 def _about(
-    found: Tuned, bundle: Bundle, tuned_on: list[Sequence], held_out: list[Sequence], options: dict[str, Any], rule: str
+    found: Tuned,
+    start: Mapping[str, float],
+    bundle: Bundle,
+    tuned_on: list[Sequence],
+    held_out: list[Sequence],
+    options: dict[str, Any],
+    rule: str,
 ) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
-        "params": found.params,
+        "params": {**start, **found.params},
+        "searched": sorted(found.params),
         "bundle": {"path": str(bundle.path), "model": manifest.model, "variant": manifest.variant},
         "figure": options["figure"],
         "convention": rule,

@@ -1,13 +1,16 @@
-"""Option values that more than one command reads: a box, and `name=value` settings."""
+"""Option values that more than one command reads: a box, a preset, and `name=value` settings."""
 
+import json
 from collections.abc import Sequence
 from math import isfinite, nan
 from pathlib import Path
+from typing import Any
 
 from ..engine.result import Box
 from ..errors import BoxError, UsageError
 from ..video.seeds import Seed, number_targets, read_seeds
 
+PRESET_FILE = ".json"
 BOX_FILES = (".csv", ".json", ".jsonl")
 
 
@@ -30,6 +33,32 @@ def parse_seeds(inits: Sequence[str]) -> list[Seed]:
         is_file = Path(text).suffix.lower() in BOX_FILES
         groups.append(read_seeds(Path(text)) if is_file else [Seed(parse_box(text))])
     return number_targets(groups)
+
+
+def parse_params(preset: str | None, settings: Sequence[str]) -> dict[str, Any]:
+    """Return `preset` and `params` for `Tracker`, of a preset's name or a .json file of trk-tune, and `--set` options.
+
+    Raises UsageError; which names exist is the bundle's to say.
+    """
+    own = parse_settings(settings)
+    if preset is None or not preset.lower().endswith(PRESET_FILE):
+        return {"preset": preset, "params": own}
+    return {"preset": None, "params": {**_read_preset(Path(preset)), **own}}
+
+
+def _read_preset(path: Path) -> dict[str, float]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        values = {str(name): float(value) for name, value in found["params"].items()}
+        if not values or not all(isfinite(value) for value in values.values()):
+            raise ValueError
+    except OSError as error:
+        raise UsageError(f"--preset {path} can't be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(
+            f'--preset {path} is no preset: it should hold {{"params": {{"lr": 0.3, ...}}}}, as trk-tune writes it'
+        ) from None
+    return values
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, float]:

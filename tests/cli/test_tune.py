@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from trk.cli.eval import command as evaluate
+from trk.cli.run import command as track_command
 from trk.cli.tune import command
 from trk.cli.values import parse_settings
 from trk.engine.tracker import Tracker
@@ -36,13 +38,49 @@ def test_what_is_printed_is_what_other_commands_take(data, tiny_trk, tmp_path, c
     values = parse_settings(words[1::2])
     assert set(words[::2]) == {"--set"}
     found = json.loads(out.read_text())
-    assert found["params"] == pytest.approx(values)
-    assert set(values) == {"scale_lr", "window_influence"}
+    assert {name: found["params"][name] for name in values} == pytest.approx(values)
+    assert set(values) == {*found["searched"]} == {"scale_lr", "window_influence"}
     assert {*found["tuned_on"]} ^ {*found["reported_on"]} == {"one", "two"}
     assert len(found["trials"]) == 3
     assert found["trials"][0]["params"] == {"scale_lr": 0.3, "window_influence": 0.2}
     assert "on 1 clips held out" in printed.err
     Tracker(tiny_trk, params=values)
+
+
+def test_the_file_that_is_written_is_a_preset_for_other_commands(data, clip, tiny_trk, tmp_path, capsys):
+    tuned, boxes = tmp_path / "tuned.json", tmp_path / "boxes.json"
+    assert tune(data, tiny_trk, "--out", tuned, "--preset", "steady", "--param", "scale_lr") == 0
+    params = json.loads(tuned.read_text())["params"]
+    assert params["window_influence"] == 0.4  # of the preset that was started from, which was not searched
+    words = ["--bundle", str(tiny_trk), "--preset", str(tuned), "--threads", "1", "--quiet"]
+    track = [str(clip.folder), "--init", clip.init, *words, "--boxes", str(boxes), "--set", "scale_penalty=0.9"]
+    assert run(track_command, track) == 0
+    assert json.loads(boxes.read_text())["params"] == pytest.approx({**params, "scale_penalty": 0.9})
+    assert run(evaluate, [str(data), *words, "--out", str(tmp_path / "out")]) == 0
+    assert tune(data, tiny_trk, "--preset", tuned, "--param", "scale_lr") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "can't be read (No such file or directory)"),
+        ("{", "is no preset"),
+        ('{"params": {}}', "is no preset"),
+        ('{"params": {"lr": "much"}}', "is no preset"),
+        ('{"params": {"lr": NaN}}', "is no preset"),
+        ("[1]", "is no preset"),
+        ('{"params": {"nerve": 1}}', "no parameter 'nerve'"),
+    ],
+)
+def test_a_file_that_is_no_preset_is_told(text, said, clip, tiny_trk, tmp_path, capsys):
+    path = tmp_path / "preset.json"
+    if text is not None:
+        path.write_text(text)
+    words = [str(clip.folder), "--init", clip.init, "--bundle", str(tiny_trk), "--preset", str(path)]
+    assert run(track_command, words) == EXIT_ERROR
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
 
 
 def test_an_interrupted_search_tells_the_best_so_far_and_writes_nothing(data, tiny_trk, tmp_path, monkeypatch, capsys):
