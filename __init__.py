@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .engine.multi import MultiTracker
     from .engine.result import Result
     from .engine.tracker import Tracker
+    from .notebook import preview
     from .tracking import follow, track
     from .weights.shipped import default_bundle
 
@@ -43,6 +44,7 @@ __all__ = [
     "UsageError",
     "default_bundle",
     "follow",
+    "preview",
     "track",
 ]
 
@@ -53,6 +55,7 @@ _LAZY = {
     "Tracker": ".engine.tracker",
     "default_bundle": ".weights.shipped",
     "follow": ".tracking",
+    "preview": ".notebook",
     "track": ".tracking",
 }
 
