@@ -73,6 +73,9 @@ class FakeRuntime:
         del self.memory[address]
         return self._done("cudaFree")
 
+    def cudaFreeHost(self, address):
+        return self.cudaFree(address)
+
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
         self.put(lambda: ctypes.memmove(target, source, size))
         return self._done("cudaMemcpyAsync")

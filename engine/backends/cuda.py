@@ -39,7 +39,6 @@ class Cuda:
         self.capability = f"{properties.major}.{properties.minor}"
         # Not the default stream, on which TensorRT synchronises more than it has to.
         (self.stream,) = self._call("cudaStreamCreateWithFlags", 1, what="make a stream")  # 1: non-blocking
-        self._pinned: dict[int, int] = {}
 
     def __str__(self) -> str:
         return f"{self.name}, compute capability {self.capability}"
@@ -61,6 +60,11 @@ class Cuda:
         array: Array = np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
         array[:] = 0
         return array
+
+    def unpin(self, *arrays: Array) -> None:
+        """Give pinned memory back; the arrays must not be used any more."""
+        for array in arrays:
+            self._call("cudaFreeHost", array.ctypes.data, what="free pinned memory")
 
     def upload(self, address: int, array: Array) -> None:
         """Copy a contiguous host array to the device, in the stream."""

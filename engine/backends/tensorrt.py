@@ -94,6 +94,23 @@ class TensorRTBackend:
         self._cuda.wait()
         return self._outputs[graph]
 
+    def mix(self, one: Any, other: Any, share: float) -> _Kernels:
+        """Return (1 - share) one + share other, through host memory."""
+        cuda, mixed, arrays = self._cuda, _Kernels(self._cuda), []
+        for tensor in self._manifest.template.outputs:
+            a, b = (cuda.pinned(tensor.shape, tensor.dtype) for _ in range(2))
+            for array, kernels in ((a, one), (b, other)):
+                cuda.download(array, kernels.places[tensor.name][0])
+            arrays.append((tensor.name, a, b))
+        cuda.wait()
+        for name, a, b in arrays:
+            a[:] = a + share * (b.astype(np.float32) - a)
+            mixed.upload(name, a)
+        cuda.wait()
+        for _, a, b in arrays:
+            cuda.unpin(a, b)
+        return mixed
+
 
 class _Kernels:
     """Kernels of one template, in device memory that goes when nobody holds them any more."""
@@ -108,6 +125,12 @@ class _Kernels:
         address = self._cuda.malloc(size)
         self.places[name] = address, size
         self._cuda.copy(address, source, size)
+
+    def upload(self, name: str, array: Array) -> None:
+        """Keep a copy of host memory."""
+        address = self._cuda.malloc(array.nbytes)
+        self.places[name] = address, array.nbytes
+        self._cuda.upload(address, array)
 
     def __del__(self) -> None:
         for address, _ in self.places.values():

@@ -75,6 +75,10 @@ class TorchBackend:
         box, score, best = (out[name].cpu().numpy() for name in ("box", "score", "best"))
         return SearchOutput(box, score, best)
 
+    def mix(self, one: Any, other: Any, share: float) -> dict[str, Any]:
+        """Return (1 - share) one + share other."""
+        return {name: (a + share * (other[name].float() - a)).to(a.dtype) for name, a in one.items()}
+
 
 class _Eager:
     """Runs a graph on the host's buffers as they are."""

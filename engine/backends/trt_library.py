@@ -83,10 +83,10 @@ class Library:
 def load(flavour: str | None = None) -> Library:
     """Return `flavour` of TensorRT, or the first that is installed. Raises BackendError with what to install."""
     if flavour is not None:
-        return _loaded(flavour)
+        return _loaded(flavour, MODULES[flavour])
     for name in MODULES:
         try:
-            return _loaded(name)
+            return _loaded(name, MODULES[name])
         except BackendError as error:
             if not isinstance(error.__cause__, ModuleNotFoundError):
                 raise
@@ -94,16 +94,14 @@ def load(flavour: str | None = None) -> Library:
 
 
 @cache
-def _loaded(flavour: str) -> Library:
+def _loaded(flavour: str, module: str) -> Library:
     try:
-        return Library(flavour, import_module(MODULES[flavour]))
+        return Library(flavour, import_module(module))
     except ModuleNotFoundError as error:
-        raise BackendError(f"{MODULES[flavour]} is not installed: {INSTALL}") from error
+        raise BackendError(f"{module} is not installed: {INSTALL}") from error
     except ImportError as error:
         reason = " ".join(str(error).split())
-        raise BackendError(
-            f"{MODULES[flavour]} is installed and can't be loaded ({reason}): reinstall it whole"
-        ) from error
+        raise BackendError(f"{module} is installed and can't be loaded ({reason}): reinstall it whole") from error
 
 
 def _logger(module: Any, lines: deque[str]) -> Any:

@@ -70,6 +70,24 @@ def test_kernels_of_two_targets_in_turn_are_each_their_own(bundle_copy, runtime,
             np.testing.assert_array_equal(a, b)
 
 
+def test_kernels_are_mixed_and_pinned_memory_given_back(bundle_copy, runtime):
+    ours, _ = backend(bundle_copy, runtime)
+    params, size = np.array([0.97, 0.2, 0.3, 1.04], np.float32), np.ones((1, 2), np.float32)
+    made = []
+    for seed in range(2):
+        ours.template_crop[:] = np.random.default_rng(seed).integers(0, 256, ours.template_crop.shape, np.uint8)
+        made.append(ours.template(size, params))
+    held = len(runtime.memory)
+    mixed = ours.mix(*made, 0.25)
+    assert len(runtime.memory) == held + 1
+
+    def values(kernels):
+        address, bytes_ = kernels.places["kernel_zf"]
+        return runtime.memory[address][:bytes_].view(np.float32)
+
+    np.testing.assert_allclose(values(mixed), 0.75 * values(made[0]) + 0.25 * values(made[1]), rtol=1e-5)
+
+
 def test_lane_has_buffers_of_its_own(bundle_copy, runtime):
     ours, _ = backend(bundle_copy, runtime)
     lane = ours.lane()

@@ -47,6 +47,22 @@ def test_lane_has_buffers_of_its_own(tiny_bundle):
     assert (backend.template_crop != 5).all()
 
 
+def test_kernels_are_mixed_as_in_onnx_runtime(tiny_bundle):
+    params, size = np.array([0.97, 0.2, 0.3, 1.04], np.float32), np.ones((1, 2), np.float32)
+    found = []
+    for name in ("onnxruntime", "torch"):
+        backend = load_backend(Bundle(tiny_bundle), name)
+        made = []
+        for seed in range(2):
+            backend.template_crop[:] = np.random.default_rng(seed).integers(
+                0, 256, backend.template_crop.shape, np.uint8
+            )
+            made.append(backend.template(size, params))
+        mixed = backend.mix(*made, 0.25)
+        found.append(mixed["kernel_zf"].numpy() if name == "torch" else mixed[0].numpy())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
 def model(nodes, inputs, outputs, constants=()):
     """A graph of `nodes`; `inputs` and `outputs` are (name, element type, shape), `constants` (name, array)."""
     infos = [[helper.make_tensor_value_info(*one) for one in some] for some in (inputs, outputs)]
