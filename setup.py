@@ -37,6 +37,7 @@ EXTRAS = {
     "web": ["fastapi>=0.115", "uvicorn>=0.34", "websockets>=15"],
     "trax": ["vot-trax>=4.0"],
     "ray": ["ray>=2.40"],
+    "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.26"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["cpu"],
@@ -49,6 +50,7 @@ EXTRAS["dev"] = [
     "ruff>=0.14",
     "mypy>=1.18",
     "import-linter>=2.5",
+    *EXTRAS["docs"],
     *EXTRAS["eval"],
     *EXTRAS["trax"],
     "got10k==0.1.3",
