@@ -26,7 +26,7 @@ VIDEO_COLUMNS = ("video", "file")
 """Of a file of boxes for several videos: which one a row is for."""
 
 CHILD = f"from {__package__}.run import main; main()"
-PASSED = ("start", "end", "init_format", "bundle", "preset", "backend", "device", "on_lost")
+PASSED = ("start", "end", "init_format", "bundle", "preset", "backend", "device", "on_lost", "update_template")
 
 
 def videos_of(spec: str) -> list[Path]:

@@ -71,6 +71,15 @@ Examples:
     show_default=True,
     help="What the bundles do while their target is lost.",
 )
+@click.option(
+    "--update-template",
+    "template_rate",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="RATE",
+    help="Let the template follow the target's appearance, a share of the newest at a time, such as 0.1.",
+)
 @click.option("--backend", default="auto", show_default=True, help="Runtime of the bundles.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of a tracker.")
@@ -141,7 +150,7 @@ def command(folder: Path, **options: Any) -> int:
 def _specs(options: dict[str, Any]) -> list[Spec]:
     """Return what is to be evaluated, each under a name of its own."""
     bundles = options["bundles"] or ([] if options["peers"] else [default_bundle()])
-    shared = {name: options[name] for name in ("backend", "device", "threads", "on_lost")}
+    shared = {name: options[name] for name in ("backend", "device", "threads", "on_lost", "template_rate")}
     shared |= parse_params(options["preset"], options["settings"])
     specs = [bundle_spec(path, **shared) for path in dict.fromkeys(bundles)]
     specs += [peer_spec(text) for text in dict.fromkeys(options["peers"])]

@@ -80,6 +80,14 @@ Examples:
     show_default=True,
     help="While the target is lost: go on, hold the box, search the whole frame, or stop.",
 )
+@click.option(
+    "--update-template",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="RATE",
+    help="Let the template follow the target's appearance, a share of the newest at a time, such as 0.1.",
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
@@ -151,6 +159,7 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         1 if several else options["threads"],  # the targets of a frame are shared out to the cores instead
         **parse_params(options["preset"], options["settings"]),
         on_lost=options["on_lost"],
+        template_rate=options["update_template"],
     )
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":

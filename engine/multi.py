@@ -42,11 +42,21 @@ class MultiTracker:
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
+        template_rate: float = 0.0,
     ):
         if isinstance(bundle, Tracker):
             self.tracker = bundle.twin()
         else:
-            self.tracker = Tracker(bundle, backend, device, 1, preset=preset, params=params, on_lost=on_lost)
+            self.tracker = Tracker(
+                bundle,
+                backend,
+                device,
+                1,
+                preset=preset,
+                params=params,
+                on_lost=on_lost,
+                template_rate=template_rate,
+            )
         on_cpu = self.tracker.backend.device == "cpu"
         self._most_lanes = (threads or _cores()) if on_cpu else 1
         self._lanes = [self.tracker]

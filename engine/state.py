@@ -25,14 +25,19 @@ class State:
     """Where the target was when it was last surely there."""
     scanned: int = 0
     """Windows of the frame that were searched since the target was lost."""
+    first: Kernels = field(init=False)
+    """The kernels of the first frame,"""
+    mean: Kernels = field(init=False)
+    """and the running mean of those since, where the template is updated."""
 
     def __post_init__(self) -> None:
         self.seen = replace(self.target)
+        self.first = self.mean = self.kernels
 
     def copy(self) -> "State":
         """A state that stays as it is while this one moves on; small: the kernels are shared."""
         twin = replace(self, target=replace(self.target))
-        twin.seen = replace(self.seen)
+        twin.seen, twin.first, twin.mean = replace(self.seen), self.first, self.mean
         return twin
 
     def return_to_seen(self) -> None:

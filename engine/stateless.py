@@ -52,6 +52,8 @@ class Step:
 
     def __init__(self, tracker: Tracker | None = None):
         self._tracker = tracker or Tracker()
+        if self._tracker.template_rate:
+            raise UsageError("a state holds one template: give a step a tracker that does not update its own")
         files = sorted((file.name, file.sha256) for file in self._tracker.manifest.files)
         self._bundle = hashlib.sha256(repr(files).encode()).hexdigest()
         self._kernels: OrderedDict[bytes, Any] = OrderedDict()

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..errors import TrkError
 from ..weights.shipped import default_bundle
 from .backends import load_backend
+from .backends.base import Kernels
 from .boxes import check_box
 from .bundle import Bundle
 from .confidence import running_mean
-from .crop import Cropper, check_frame, fill_colour, mean_colour
+from .crop import Cropper, Image, check_frame, fill_colour, mean_colour
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
 from .policy import check_policy
@@ -25,6 +26,7 @@ from .result import Result, StageTimes
 from .scan import windows
 from .state import State
 from .target import Motion, Target
+from .template_update import ANCHORED, check_rate, is_due
 
 Point = tuple[float, float]
 
@@ -52,7 +54,9 @@ class Tracker:
     `bundle`: folder or `.trk` file; None is the bundle that ships with trk. `preset`: one of the bundle's sets of
     hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
     was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
-    `policy.POLICIES`; all but "follow" need a calibrated bundle. One tracker serves one thread.
+    `policy.POLICIES`. `template_rate`: share, 0 to 1, of the newest appearance in the running mean that the template
+    follows; 0, what every upstream does, leaves it as `init` saw it. Policies other than "follow", and rates above 0,
+    need a calibrated bundle. One tracker serves one thread.
     """
 
     def __init__(
@@ -65,10 +69,12 @@ class Tracker:
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
+        template_rate: float = 0.0,
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
         self.policy = check_policy(on_lost, self.manifest)
+        self.template_rate = check_rate(template_rate, self.manifest)
         try:
             self.backend = load_backend(self.bundle, backend, device, threads)
         finally:
@@ -105,23 +111,10 @@ class Tracker:
         check_frame(frame)
         frame_wh = (frame.shape[1], frame.shape[0])
         target = self._motion.start(check_box(box, frame_wh), mean_colour(frame), frame_wh)
-        geometry = self.manifest.geometry
-        fill = fill_colour(target.mean, geometry.crop)
-        side = self._motion.context_side(target.w, target.h) * (geometry.template_size / geometry.exemplar_size)
-        crop_started = perf_counter()
-        self._cropper.cut_pyramid(
-            frame,
-            (target.cx, target.cy),
-            [side * factor for factor in self._template_factors],
-            fill,
-            self.backend.template_crop,
-        )
-        network_started = perf_counter()
-        pixels = geometry.template_size / side
-        self._size[0] = target.w * pixels, target.h * pixels
-        self.state = State(target, self.backend.template(self._size, self._param_arrays[0]), fill)
-        network_ended = perf_counter()
-        self._time(started, network_started - crop_started, network_ended - network_started)
+        fill = fill_colour(target.mean, self.manifest.geometry.crop)
+        self._crop_seconds = self._network_seconds = 0.0
+        self.state = State(target, self._template(frame, target, fill), fill)
+        self._time(started, self._crop_seconds, self._network_seconds)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Return where the target is in `frame`. Raises FrameError; TrkError before `init`."""
@@ -151,7 +144,25 @@ class Tracker:
             found = self._scan(frame, state)
             if found is not None:
                 box, score, confidence = found
+        if is_due(self.template_rate, state.target.frame_index, confidence):
+            learned = self._template(frame, state.target, state.fill)
+            state.mean = self.backend.mix(state.mean, learned, self.template_rate)
+            state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
         return self._result(state, box, score, confidence, started)
+
+    def _template(self, frame: NDArray[np.uint8], target: Target, fill: Image) -> Kernels:
+        """Return the kernels of what `target` looks like in `frame`."""
+        began = perf_counter()
+        geometry = self.manifest.geometry
+        side = self._motion.context_side(target.w, target.h) * (geometry.template_size / geometry.exemplar_size)
+        sides = [side * factor for factor in self._template_factors]
+        self._cropper.cut_pyramid(frame, (target.cx, target.cy), sides, fill, self.backend.template_crop)
+        network_began = perf_counter()
+        pixels = geometry.template_size / side
+        self._size[0] = target.w * pixels, target.h * pixels
+        kernels = self.backend.template(self._size, self._param_arrays[0])
+        self._count(began, network_began)
+        return kernels
 
     def _look(
         self,
@@ -171,9 +182,7 @@ class Tracker:
         pixels = self.manifest.searches[graph].size / side
         self._size[0] = target.w * pixels, target.h * pixels
         found = self.backend.search(graph, state.kernels, self._size, params)
-        ended = perf_counter()
-        self._crop_seconds += network_began - began
-        self._network_seconds += ended - network_began
+        self._count(began, network_began)
         dx, dy, w, h = found.box[0].tolist()
         return Look(
             cut if self.manifest.geometry.crop.recentre else centre,
@@ -246,6 +255,10 @@ class Tracker:
 
     def _array(self, params: Mapping[str, float]) -> NDArray[np.float32]:
         return np.array([params[name] for name in self.params], np.float32)
+
+    def _count(self, crop_began: float, network_began: float) -> None:
+        self._crop_seconds += network_began - crop_began
+        self._network_seconds += perf_counter() - network_began
 
     def _time(self, started: float, crop: float, network: float) -> float:
         total = perf_counter() - started

@@ -44,3 +44,7 @@ class Backend(Protocol):
     ) -> SearchOutput:
         """Run search graph number `graph` on what lies in its crop buffer."""
         ...
+
+    def mix(self, one: Kernels, other: Kernels, share: float) -> Kernels:
+        """Return new kernels: `share` of `other`, the rest of `one`."""
+        ...

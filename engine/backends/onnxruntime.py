@@ -82,6 +82,12 @@ class OnnxRuntimeBackend:
             self._searches[graph].run_with_iobinding(binding)
         return self._output
 
+    def mix(self, one: Any, other: Any, share: float) -> list[Any]:
+        """Return (1 - share) one + share other, through host memory."""
+        pairs = [(a.numpy(), b.numpy()) for a, b in zip(one, other, strict=True)]
+        mixed = [(a + share * (b.astype(np.float32) - a)).astype(a.dtype) for a, b in pairs]
+        return [self._ort.OrtValue.ortvalue_from_numpy(values) for values in mixed]
+
     def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> Any:
         options = self._ort.SessionOptions()
         options.log_severity_level = 3

@@ -97,6 +97,14 @@ class OpenVinoBackend:
             request.infer()
         return self._output
 
+    def mix(self, one: Any, other: Any, share: float) -> dict[str, Any]:
+        """Return (1 - share) one + share other."""
+        mixed = {}
+        for name, tensor in one.items():
+            a, b = tensor.data, other[name].data
+            mixed[name] = self._openvino.Tensor((a + share * (b.astype(np.float32) - a)).astype(a.dtype))
+        return mixed
+
     def _bind(self, request: Any, graph: Graph, arrays: dict[str, NDArray[Any]]) -> None:
         for tensor in graph.inputs:
             if tensor.name in arrays:
