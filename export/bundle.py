@@ -58,7 +58,7 @@ def export_bundle(
     check_target(out)
     chosen, values = _hyper_parameters(row, preset, params or {})
     geometry = Geometry.model_validate(row.geometry_for(chosen))
-    searches = _searches(row, chosen)
+    searches = searches_of(row, chosen)
     crops = reference_crops(geometry, searches, values.get("scale_step", 1.0))
     net = (net or row.build()).eval()
     if weights is None:
@@ -149,7 +149,7 @@ def _same_crops(row: Row, chosen: str) -> list[str]:
     return [name for name in row.presets if crops(name) == crops(chosen)]
 
 
-def _searches(row: Row, preset: str) -> tuple[Search, ...]:
+def searches_of(row: Row, preset: str) -> tuple[Search, ...]:
     """Return the search graphs of a row, still without their inputs and outputs."""
     return tuple(
         Search.model_validate(

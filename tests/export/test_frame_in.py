@@ -16,7 +16,7 @@ from trk.engine.bundle import Bundle
 from trk.engine.crop import Cropper
 from trk.engine.geometry import CropRule, Geometry
 from trk.engine.manifest import Search
-from trk.export.bundle import _searches
+from trk.export.bundle import searches_of
 from trk.export.device_crop import DeviceCrop, rounded
 from trk.export.frame_in import STATE, FrameIn, frame_graph, state_of
 from trk.export.graphs import SearchGraph
@@ -84,7 +84,7 @@ def test_roundings_differ_at_halves_only():
 def graph_of(row, net, side, frame_wh):
     geometry = Geometry.model_validate(row.geometry)
     search = SearchGraph(net, row.step(side, row.searches[0].size).eval(), row.channels)
-    return FrameIn(search, geometry, _searches(row, "default"), list(row.params), frame_wh).eval()
+    return FrameIn(search, geometry, searches_of(row, "default"), list(row.params), frame_wh).eval()
 
 
 def chained(tracker, module, clip, kernels, frames=8):
@@ -228,7 +228,7 @@ def test_rules_that_only_the_host_can_follow_are_refused(model, variant, words):
         FrameIn(
             torch.nn.Identity(),
             Geometry.model_validate(row.geometry),
-            _searches(row, "default"),
+            searches_of(row, "default"),
             list(row.params),
             (64, 64),
         )

@@ -14,7 +14,7 @@ from trk import ExportError, Tracker
 from trk.engine.bundle import Bundle
 from trk.engine.geometry import Geometry
 from trk.engine.manifest import Weights
-from trk.export.bundle import _searches, export_bundle
+from trk.export.bundle import export_bundle, searches_of
 from trk.export.precision import BOX_DRIFT, plan
 from trk.export.ranges import HEADROOM, largest, too_large
 from trk.export.reference import Crops, sample_crops
@@ -27,7 +27,7 @@ HALF, SINGLE = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
 @pytest.fixture(scope="module")
 def samples():
     """Crops of the picture and of both sample clips, as the tiny tracker's bundle cuts them."""
-    return sample_crops(Geometry.model_validate(TINY.geometry), _searches(TINY, "default"), 1.04)
+    return sample_crops(Geometry.model_validate(TINY.geometry), searches_of(TINY, "default"), 1.04)
 
 
 def planned(net, samples, trained=True, lines=None):
