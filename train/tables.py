@@ -91,7 +91,7 @@ def speed_json(trackers: list[Spec], rounds: int) -> dict[str, Any]:
     clip = read_clip(demo.video, demo.init_box, start=demo.init_frame, frames=FRAMES)
     entries = [Entry(spec.label, "bundle", 1, Tracker(spec.target, threads=1)) for spec in trackers]
     found = {}
-    for one in measure(entries, clip, Plan(rounds=rounds)):
+    for one in measure(entries, clip, Plan(rounds=rounds)).measured:
         wall, cpu = 1e3 * one.total(), 1e3 * np.concatenate(one.cpu_seconds())
         found[one.entry.label] = {
             "wall_ms": {
