@@ -35,9 +35,10 @@ class Store:
             found = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
             boxes, scores, times = found["boxes"], found["scores"], found["times"]
             width, height = found["frame_wh"]
-        except (OSError, ValueError, KeyError):
+            whole = len(boxes) == len(scores) == len(times) == len(sequence.images)
+            return as_run(sequence, boxes, scores, times, (width, height)) if whole else None
+        except (OSError, ValueError, KeyError, TypeError, IndexError):  # cut short, or of another make: made again
             return None
-        return as_run(sequence, boxes, scores, times, (width, height)) if len(boxes) == len(sequence.images) else None
 
     def save(self, key: str, run: Run, about: dict[str, Any]) -> None:
         """Keep `run` under `key`; `about` is for whoever reads the file."""

@@ -1,14 +1,16 @@
 """Any folder: in it a folder for each sequence, of images with `groundtruth.txt` beside them (or images in `img/`).
 
-A line is x,y,w,h, 0-indexed, nan where the target is absent. `meta.json` beside it may name `attributes`. A folder that
-holds images and `groundtruth.txt` itself is one sequence.
+A line is x,y,w,h, 0-indexed; nan, or a box without area, where the target is absent. `meta.json` beside it may name
+`attributes`. A folder that holds images and `groundtruth.txt` itself is one sequence.
 """
 
 import json
 from functools import partial
 from pathlib import Path
 
-from .sequence import Sequence, Unread, images_in
+import numpy as np
+
+from .sequence import Sequence, Unread, has_area, images_in
 from .text import read_boxes
 
 GROUNDTRUTH = "groundtruth.txt"
@@ -26,7 +28,10 @@ def find(folder: Path, subset: str | None) -> list[Unread]:
 def read(place: Path) -> Sequence:
     """Return the sequence in the folder `place`."""
     images = images_in(place / "img" if (place / "img").is_dir() else place)
-    return Sequence(place.name, images, read_boxes(place / GROUNDTRUTH), _attributes(place / META))
+    boxes = read_boxes(place / GROUNDTRUTH)
+    # Both ways to say that nothing is there mean the same here; benchmarks that tell them apart have layouts of theirs.
+    boxes[~has_area(boxes)] = np.nan
+    return Sequence(place.name, images, boxes, _attributes(place / META))
 
 
 def _attributes(path: Path) -> tuple[str, ...]:
