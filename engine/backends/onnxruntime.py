@@ -15,6 +15,8 @@ from ..manifest import Graph
 from .base import SearchOutput
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_SETTINGS = {("cuda", "fp32"): {"use_tf32": "0"}}
+"""Options of a provider by device and precision: TF32 has ten bits, and FP32 was asked for."""
 
 
 class OnnxRuntimeBackend:
@@ -61,13 +63,16 @@ class OnnxRuntimeBackend:
         self._bound: list[Any] = [None] * len(self._searches)
 
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> list[Any]:
-        """Return the kernels, one value of the runtime each."""
+        """Return the kernels, one value of the runtime each, in the memory of the device."""
         feeds = {"crop": self.template_crop, "size": size, "params": params}
-        values = {
-            name: self._ort.OrtValue.ortvalue_from_numpy(feeds[name]) for name in feeds if name in self._template_inputs
-        }
+        binding = self._template.io_binding()
+        for name in self._template_inputs:
+            binding.bind_cpu_input(name, feeds[name])
+        for name in self._kernel_names:
+            binding.bind_output(name, self.device)
         with _told("the template graph"):
-            return list(self._template.run_with_ort_values(self._kernel_names, values))
+            self._template.run_with_iobinding(binding)
+        return list(binding.get_outputs())
 
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph; the kernels are bound again only when they are others than last time."""
@@ -109,7 +114,8 @@ class OnnxRuntimeBackend:
             self._add_external(options, external)
         model = bundle.read(graph.file)
         try:
-            session = self._ort.InferenceSession(model, options, providers=[provider])
+            settings = _SETTINGS.get((self.device, bundle.manifest.precision), {})
+            session = self._ort.InferenceSession(model, options, providers=[(provider, settings)])
         except Exception as error:  # ONNX Runtime raises many types of its own
             raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {_reason(error)}") from None
         del external
