@@ -11,6 +11,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from streams import http_camera
 
 from trk.bench.ope import overlap
 
@@ -50,6 +51,14 @@ def test_webcam(example, clip, tiny_trk, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert lines[0].split()[0] == "0.04"
+
+
+def test_webcam_on_a_camera_of_the_network(example, clip, tiny_trk, capsys):
+    with http_camera([*clip.frames, *clip.frames[::-1]]) as camera:
+        camera.interval = 0.04
+        arguments = [camera.url, "--init", clip.init, "--bundle", str(tiny_trk), "--frames", "8"]
+        assert example("webcam").main(arguments) == 8
+    assert len(capsys.readouterr().out.splitlines()) == 7
 
 
 def test_many_targets(example, clip, tiny_trk, tmp_path):
@@ -137,4 +146,29 @@ def test_cvat_function(example, clip, tiny_trk, monkeypatch):
         body = json.loads(answer["body"])
         shapes, states = body["shapes"], body["states"]
     x, y, right, bottom = shapes[0]
+    assert overlap(np.array([[x, y, right - x, bottom - y]]), clip.boxes[19:])[0] > 0.7
+
+
+def test_cvat_agent(clip, tiny_trk):
+    """As cvat-cli loads and calls it: two rectangles, their states kept by the agent."""
+    common = pytest.importorskip("cvat_cli._internal.common", reason="cvat-cli is not installed")
+    import cvat_sdk.auto_annotation as cvat
+    from PIL import Image
+
+    loader = common.FunctionLoader(None, FOLDER / "cvat_agent.py", {"bundle": str(tiny_trk)})
+    function = loader.load()  # as example("cvat_agent") would
+    assert isinstance(function.spec, cvat.TrackingFunctionSpec)
+    x, y, w, h = clip.boxes[0].tolist()
+    corners = [[x, y, x + w, y + h], [200.0, 150.0, 240.0, 190.0]]
+    states = []
+    for number, frame in enumerate(clip.frames):
+        picture = function.preprocess_image(None, Image.fromarray(frame[:, :, ::-1]))
+        np.testing.assert_array_equal(picture, frame)
+        if number == 0:
+            shapes = [cvat.TrackableShape(type="rectangle", points=points) for points in corners]
+            states = [function.init_tracking_state(None, picture, shape) for shape in shapes]
+        else:
+            shapes = [function.track(None, picture, state) for state in states]
+    assert [shape.type for shape in shapes] == ["rectangle"] * 2
+    x, y, right, bottom = shapes[0].points
     assert overlap(np.array([[x, y, right - x, bottom - y]]), clip.boxes[19:])[0] > 0.7
