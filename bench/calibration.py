@@ -72,6 +72,7 @@ class Fitted(NamedTuple):
     calibration: Calibration
     probabilities: Array
     on_target: Array
+    gone: NDArray[np.bool_]
 
     def reliability(self) -> list[Bin]:
         """Return, per tenth that has frames, the mean probability and the share of frames on the target."""
@@ -168,7 +169,7 @@ def calibrate(runs: Many[Observed], data: str) -> Fitted:
         data=data,
         measured={name: round(value, 6) for name, value in measured.items() if np.isfinite(value)},
     )
-    return Fitted(calibration, probabilities, truth)
+    return Fitted(calibration, probabilities, truth, absent)
 
 
 def roc_area(scores: Array, positive: Array) -> float:

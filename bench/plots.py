@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .accuracy import OnSet, by_attribute, confidence
+from .calibration import ON_TARGET, Fitted
 from .metrics import AT_PIXELS, OVERLAPS, PIXELS, SHARES, Score, mean_score
 
 SIZE = (6.4, 4.8)
@@ -65,6 +66,34 @@ def draw_plots(sets: Many[OnSet]) -> dict[str, bytes]:
     if with_scores:
         plots["confidence"] = _confidence(with_scores)
     return plots
+
+
+def draw_reliability(fitted: Fitted) -> bytes:
+    """Return a PNG: what probabilities promise against what was found, and how they part targets there from gone ones.
+
+    Of frames in sequences that the fit had not seen.
+    """
+    figure = Figure((10, 4.6), DPI, layout="constrained")
+    left, right = figure.subplots(1, 2)
+    bins = fitted.reliability()
+    left.plot([0, 1], [0, 1], color="0.5", linewidth=1, label="as sure as right")
+    left.plot([one.probability for one in bins], [one.on_target for one in bins], marker="o", label="measured")
+    for one in bins:
+        left.annotate(
+            str(one.frames), (one.probability, one.on_target), (4, -12), textcoords="offset points", fontsize=8
+        )
+    _finish(left, f"Reliability: frames with overlap of {ON_TARGET:g} or more", "probability", "share of frames")
+    left.legend(fontsize=9, loc="upper left")
+    edges = np.linspace(0, 1, 2 * BINS + 1)
+    there, off = fitted.on_target == 1, fitted.on_target == 0
+    kinds = {"on the target": there, "off it": off & ~fitted.gone, "target gone or covered": fitted.gone}
+    right.hist([fitted.probabilities[kind] for kind in kinds.values()], edges, stacked=True, label=list(kinds))
+    for limit in (fitted.calibration.low, fitted.calibration.high):
+        right.axvline(limit, color="0.3", linewidth=1, linestyle=":")
+    area = fitted.calibration.measured["roc_area"]
+    _finish(right, f"Area under the ROC {area:.3f}; dotted: lost, and found again", "probability", "frames")
+    right.legend(fontsize=9, loc="upper center")
+    return _png(figure)
 
 
 def _curves(

@@ -1,6 +1,7 @@
 """trk-calibrate: teaches a bundle how sure its scores are, on annotated video."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from rich.table import Table
 
 from ..bench.calibration import Fitted, calibrate, observe
 from ..bench.datasets.layouts import LAYOUTS, open_dataset
+from ..bench.store import write_bytes
 from ..engine.bundle import Bundle
 from ..engine.tracker import Tracker
+from ..errors import UsageError
 from ..export.write import check_target, write_bundle
 from .command import run, traceback_option
 from .eval import read_sequences
@@ -26,6 +29,7 @@ Example:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Write the calibrated bundle here. Default: over BUNDLE.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw how reliable it is (.png).")
 @click.option("--preset", help="The bundle's set of hyper-parameters to track with.")
 @click.option("--layout", type=click.Choice([row.name for row in LAYOUTS]), help="How FOLDER is laid out.")
 @click.option("--subset", help="Part of the data set, as for trk-eval.")
@@ -40,6 +44,7 @@ def command(bundle: Path, folder: Path, **options: Any) -> int:
     With it, results have a confidence that means the same in every bundle, tell when the target is lost, and --on-lost
     can do something about it.
     """
+    draw = _plotter() if options["plot"] else None
     out: Path = options["out"] or bundle
     check_target(out)
     data = open_dataset(folder, options["layout"], options["subset"])
@@ -61,9 +66,20 @@ def command(bundle: Path, folder: Path, **options: Any) -> int:
     about = f"{len(sequences)} sequences of {folder.name}, as they are and with the target covered"
     fitted = calibrate(runs, about)
     write_bundle(out, manifest.model_copy(update={"calibration": fitted.calibration}), files)
+    if draw:
+        write_bytes(options["plot"], draw(fitted))
     if not options["quiet"]:
         _report(fitted, out)
     return 0
+
+
+def _plotter() -> Callable[[Fitted], bytes]:
+    """Return what draws the plot; whether it can is known before any work is done."""
+    try:
+        from ..bench.plots import draw_reliability
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--plot needs {error.name}: pip install 'trk-engine[eval]'") from None
+    return draw_reliability
 
 
 def _report(fitted: Fitted, out: Path) -> None:

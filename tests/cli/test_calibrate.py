@@ -43,6 +43,13 @@ def test_calibrated_bundle_tracks_as_before_and_says_how_sure_it_is(kind, clip, 
     assert 0 <= tracker.update(clip.frames[1]).confidence <= 1
 
 
+def test_plot_is_a_picture(folder, bundle_copy, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib draws the plot: pip install trk-engine[eval]")
+    plot = tmp_path / "reliability.png"
+    assert run(command, [str(bundle_copy), str(folder), "--threads", "1", "--quiet", "--plot", str(plot)]) == 0
+    assert cv2.imread(str(plot)).std() > 10
+
+
 def test_what_can_not_be_calibrated_on_leaves_the_bundle_alone(folder, bundle_copy, tmp_path, capsys):
     before = (bundle_copy / "bundle.json").read_bytes()
     assert run(command, [str(bundle_copy), str(folder), "--only", "square"]) == 2
