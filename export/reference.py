@@ -22,7 +22,9 @@ BOX = (170.0, 65.0, 112.0, 140.0)
 LOST_BY = (6.0, -4.0)
 """The search crops are cut this many pixels off the target, so that there is something to find."""
 SAMPLE_FRAMES = 4
-"""Frames of each sample clip in which its target is searched."""
+"""Frames of each sample clip in which its target is searched: one where a search crop is LARGE."""
+LARGE = 400
+"""Pixels a side from which a search crop costs many times the usual."""
 
 
 class Crops(NamedTuple):
@@ -56,11 +58,12 @@ def reference_crops(geometry: Geometry, searches: tuple[Search, ...], scale_step
 
 def sample_crops(geometry: Geometry, searches: tuple[Search, ...], scale_step: float) -> list[Crops]:
     """Return crops of the picture and of the sample clips: SAMPLE_FRAMES of each, spread over its boxes."""
+    count = 1 if max(search.size for search in searches) >= LARGE else SAMPLE_FRAMES
     crops = [reference_crops(geometry, searches, scale_step)]
     for name in SAMPLES:
         clip = sample(name)
         later = sorted(number for number in clip.groundtruth if number > clip.init_frame)
-        wanted = [later[round(at)] for at in np.linspace(0, len(later) - 1, SAMPLE_FRAMES)]
+        wanted = [later[round(at)] for at in np.linspace(0, len(later) - 1, count)]
         frames = _frames(clip.video, [clip.init_frame, *wanted])
         first = frames[clip.init_frame]
         for number in wanted:
