@@ -1,4 +1,4 @@
-"""Evaluation over a cluster: Ray hands the jobs out, and what each finds comes back here.
+"""Work over a cluster: Ray hands the jobs out, and what each finds comes back here.
 
 Every machine needs trk, and the data set and bundles under the same paths.
 """
@@ -6,23 +6,26 @@ Every machine needs trk, and the data set and bundles under the same paths.
 import socket
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as Many
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import BackendError, TrkError, UsageError
-from .ope import Run
 
 KNOCK_SECONDS = 5
 LOCAL = "local"
 """The address that starts a Ray on this machine, and ends it."""
 
 
-def on_ray(
-    calls: Many[tuple[Callable[..., Run], tuple[Any, ...]]], address: str
-) -> Iterator[tuple[int, Run | TrkError]]:
-    """Yield the number of each call with its run or error, as it gets done. A call is a function and its arguments.
+Found = TypeVar("Found")
 
-    `address`: of a Ray cluster (host:port, ray://host:port, auto), or LOCAL. A worker that dies is replaced, and its
-    call tried once more. Raises UsageError without ray, BackendError where nothing answers.
+
+def on_ray(
+    calls: Many[tuple[Callable[..., Found], tuple[Any, ...]]], address: str
+) -> Iterator[tuple[int, Found | TrkError]]:
+    """Yield the number of each call with what it returned or its error, as it gets done.
+
+    A call is a function and its arguments. `address`: of a Ray cluster (host:port, ray://host:port, auto), or LOCAL. A
+    worker that dies is replaced, and its call tried once more. Raises UsageError without ray, BackendError where
+    nothing answers.
     """
     try:
         import ray
@@ -59,9 +62,9 @@ def _check(address: str) -> None:
         raise BackendError(f"no Ray cluster at {address} ({error}): start one with `ray start --head`") from None
 
 
-def _result(ray: Any, done: Any) -> Run | TrkError:
+def _result(ray: Any, done: Any) -> Any:
     try:
-        found: Run = ray.get(done)
+        found = ray.get(done)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, TrkError):
             return error.cause

@@ -5,16 +5,20 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from glob import glob, has_magic
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ..errors import BoxError, UsageError
+from ..bench.cluster import on_ray
+from ..errors import BoxError, TrkError, UsageError
 from ..video.source import IMAGE_SUFFIXES
-from .command import EXIT_ERROR, EXIT_INTERRUPTED
+from .command import EXIT_ERROR, EXIT_INTERRUPTED, run
 from .tables import say
 
 VIDEO_SUFFIXES = frozenset(
@@ -60,32 +64,59 @@ class Job:
 
 
 def run_batch(videos: Sequence[Path], inits: Sequence[str], options: dict[str, Any]) -> int:
-    """Track all videos, `options["jobs"]` at a time; return the exit code. Raises UsageError, BoxError."""
+    """Track all videos, here or on a Ray cluster; return the exit code. Raises UsageError, BoxError, BackendError."""
     jobs = make_jobs(videos, inits, options)
     waiting = [job for job in jobs if not job.is_done()]
     words = _passed(options)
-    running: set[subprocess.Popen[str]] = set()
     failed = 0
     loud = not options["quiet"]
-    workers = options["jobs"] or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        futures = {pool.submit(_track, job, words, running): job for job in waiting}
-        try:
-            for future in as_completed(futures):
-                code, line = future.result()
-                failed += code != 0
-                if loud or code:
-                    say(f"{futures[future].video}: {line}")
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.send_signal(signal.SIGINT)
-            say("trk-run: interrupted; the same command goes on with the videos that are not finished")
-            return EXIT_INTERRUPTED
+    found = _on_cluster(waiting, words, options["ray"]) if options["ray"] else _here(waiting, words, options["jobs"])
+    try:
+        for job, (code, line) in found:
+            failed += code != 0
+            if loud or code:
+                say(f"{job.video}: {line}")
+    except KeyboardInterrupt:
+        found.close()
+        say("trk-run: interrupted; the same command goes on with the videos that are not finished")
+        return EXIT_INTERRUPTED
     if loud:
         done = len(waiting) - failed
         say(f"{len(jobs)} videos: {done} tracked, {len(jobs) - len(waiting)} finished before, {failed} failed")
     return EXIT_ERROR if failed else 0
+
+
+Outcome = tuple[int, str]
+"""An exit code, and a line about it."""
+
+
+def _here(jobs: Sequence[Job], words: Sequence[str], workers: int | None) -> Generator[tuple[Job, Outcome], None, None]:
+    """Track each in a process of its own, `workers` of them beside each other."""
+    running: set[subprocess.Popen[str]] = set()
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        futures = {pool.submit(track_video, job, words, partial(_in_a_process, running)): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.send_signal(signal.SIGINT)
+            raise
+
+
+def _on_cluster(jobs: Sequence[Job], words: Sequence[str], address: str) -> Generator[tuple[Job, Outcome], None, None]:
+    """Track each in a worker of a Ray cluster; videos and outputs lie under the same paths on every machine."""
+    words = [f"--bundle={Path(word[9:]).absolute()}" if word.startswith("--bundle=") else word for word in words]
+    found = on_ray([(track_video, (_from_the_root(job), words)) for job in jobs], address) if jobs else iter(())
+    for number, outcome in found:
+        yield jobs[number], (EXIT_ERROR, str(outcome)) if isinstance(outcome, TrkError) else outcome
+
+
+def _from_the_root(job: Job) -> Job:
+    """The same job wherever it is run."""
+    inits = [str(Path(init).absolute()) if "\n" not in init and Path(init).exists() else init for init in job.inits]
+    return Job(job.video.absolute(), inits, [(option, path.absolute()) for option, path in job.outputs])
 
 
 def make_jobs(videos: Sequence[Path], inits: Sequence[str], options: dict[str, Any]) -> list[Job]:
@@ -152,7 +183,7 @@ def _passed(options: dict[str, Any]) -> list[str]:
     return [*words, f"--threads={options['threads'] or 1}"]
 
 
-def _track(job: Job, words: Sequence[str], running: set[subprocess.Popen[str]]) -> tuple[int, str]:
+def track_video(job: Job, words: Sequence[str], runner: "Runner | None" = None) -> Outcome:
     """Track one video; return its exit code and a line about it. Outputs get their names when all of it is done."""
     arguments = [str(job.video), *words]
     moves = []
@@ -169,27 +200,45 @@ def _track(job: Job, words: Sequence[str], running: set[subprocess.Popen[str]]) 
             arguments.append(f"{option}={working}")
             job.made.append(working)
             moves.append((working, path))
-        process = subprocess.Popen(
-            [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
-        running.add(process)
-        _, told = process.communicate()
-        running.discard(process)
+        code, told = (runner or _in_this_process)(arguments)
         lines = told.splitlines() or [""]
-        if process.returncode == 0:
+        if code == 0:
             for working, path in moves:
                 working.replace(path)
             return 0, next((line for line in lines if " frames · " in line), "done")
-        if process.returncode == EXIT_ERROR:  # what was found before the error is kept, under a name that is not done
+        if code == EXIT_ERROR:  # what was found before the error is kept, under a name that is not done
             for working, path in moves:
                 if working.exists():
                     working.replace(path.with_name(f"incomplete.{path.name}"))
-        return process.returncode, lines[-1].removeprefix("trk-run: ")
+        return code, lines[-1].removeprefix("trk-run: ")
     except OSError as error:
         return EXIT_ERROR, f"{error.filename or 'the system'}: {error.strerror or error}"
     finally:
         for path in job.made:
             path.unlink(missing_ok=True)
+
+
+Runner = Callable[[Sequence[str]], tuple[int, str]]
+"""Runs trk-run with arguments; its exit code and what it told."""
+
+
+def _in_a_process(running: set[subprocess.Popen[str]], arguments: Sequence[str]) -> tuple[int, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    running.add(process)
+    _, told = process.communicate()
+    running.discard(process)
+    return process.returncode, told
+
+
+def _in_this_process(arguments: Sequence[str]) -> tuple[int, str]:
+    """For a worker of a cluster, which is a process of its own: one more would outlive it where it is ended."""
+    from .run import command
+
+    with redirect_stderr(StringIO()) as told:
+        code = run(command, arguments)
+    return code, told.getvalue()
 
 
 def _beside(path: Path, name: str) -> Path:

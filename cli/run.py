@@ -107,6 +107,7 @@ Examples:
     help="Write a picture of each fall of confidence: crop, score map, penalties, window, ranking, rivals.",
 )
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Videos beside each other. Default: one a core.")
+@click.option("--ray", metavar="ADDRESS", help="Of many videos: on a Ray cluster (host:port, auto), or local.")
 @click.option("--web", is_flag=True, help="Draw the targets on a local page and watch them there, in place of --init.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --web; 0 is a free one."
@@ -148,6 +149,8 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         if not inits:
             raise UsageError("many videos need their boxes as --init, such as a .csv with a column video")
         return run_batch(videos, inits, options)
+    elif options["ray"]:
+        raise UsageError("--ray is for many videos: name a folder of them or a quoted glob")
     else:
         seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])

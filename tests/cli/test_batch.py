@@ -145,3 +145,32 @@ def test_file_without_a_column_of_videos_is_for_all_of_them(videos, tmp_path):
     path = tmp_path / "b.csv"
     path.write_text("x,y,w,h\n1,2,3,4\n")
     assert [job.inits for job in make_jobs(videos_of(str(videos)), [str(path)], options())] == [[str(path)]] * 3
+
+
+@pytest.mark.slow
+def test_a_real_local_ray_tracks_them_too(trk_run, videos, clip, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="ray is not installed (trk-engine[ray])")
+    monkeypatch.chdir(tmp_path)
+    seeds(tmp_path / "boxes.csv", clip, ["a.mp4", "b.mp4", "c.mp4"])
+    (videos / "b.mp4").write_bytes(b"no video at all")
+    words = ("clips/*.mp4", "--init", "boxes.csv", "--boxes", "results/{name}.csv", "--ray", "local")
+    code, told = trk_run(*words)
+    assert code == 2
+    assert any("b.mp4 is not a video" in line for line in told)
+    assert told[-1] == "3 videos: 2 tracked, 0 finished before, 1 failed"
+    for name in "ac":
+        assert overlap(boxes_of(tmp_path / "results" / f"{name}.csv"), clip.boxes).min() > 0.7
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == ["a.csv", "c.csv"]
+    shutil.copy(clip.video, videos / "b.mp4")
+    code, told = trk_run(*words)
+    assert (code, told[-1]) == (0, "3 videos: 1 tracked, 2 finished before, 0 failed")
+
+
+def test_ray_is_for_many_videos_and_needs_its_extra(trk_run, videos, clip, tmp_path, monkeypatch):
+    code, told = trk_run(clip.video, "--init", clip.init, "--ray", "local")
+    assert (code, len(told)) == (2, 1)
+    assert "--ray is for many videos" in told[0]
+    monkeypatch.setitem(sys.modules, "ray", None)
+    out = tmp_path / "results" / "{name}.csv"
+    code, told = trk_run(f"{videos}/*.mp4", "--init", clip.init, "--boxes", out, "--ray", "local")
+    assert (code, told) == (2, ["trk-run: --ray needs ray: pip install 'trk-engine[ray]'"])
