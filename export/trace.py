@@ -15,6 +15,7 @@ from .graphs import SearchGraph, TemplateGraph, image
 from .onnx_graph import to_onnx, without_outputs
 from .reference import Crops
 from .verify import Agreement, Array, arrays, compare_step, run
+from .widen import widened
 
 Report = Callable[[str], None]
 MAP_PREFIX = "map_"
@@ -103,7 +104,7 @@ def _compare(agreement: Agreement, written: Written, name: str, ours: Array, pla
 
 
 def _traced(module: nn.Module, inputs: dict[str, Tensor], outputs: Sequence[str]) -> onnx.ModelProto:
-    return to_onnx(module, tuple(inputs.values()), list(inputs), outputs)
+    return widened(to_onnx(module, tuple(inputs.values()), list(inputs), outputs))
 
 
 def _flop(module: nn.Module, inputs: dict[str, Tensor]) -> float:
