@@ -7,7 +7,9 @@ Not executed on a GPU yet.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -48,23 +50,23 @@ class Cuda:
         (address,) = self._call("cudaMalloc", max(size, 1), what=f"allocate {size / 1e6:.1f} MB")
         return int(address)
 
-    def free(self, address: int) -> None:
-        """Give device memory back."""
-        self._call("cudaFree", address, what="free memory")
+    def free_with(self, owner: object, *addresses: int) -> None:
+        """Give device memory back when `owner` goes."""
+        for address in addresses:
+            weakref.finalize(owner, self._freed, "cudaFree", address)
 
     def pinned(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return a zeroed array in pinned host memory, which copies can run from while the host goes on."""
+        """Return a zeroed array in pinned host memory, which copies can run from while the host goes on.
+
+        The memory goes with the last array that shows it.
+        """
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         (address,) = self._call("cudaHostAlloc", size, 0, what=f"pin {size / 1e6:.1f} MB of host memory")
         memory = (ctypes.c_uint8 * size).from_address(int(address))
+        weakref.finalize(memory, self._freed, "cudaFreeHost", int(address))
         array: Array = np.frombuffer(memory, np.uint8).view(dtype).reshape(shape)
         array[:] = 0
         return array
-
-    def unpin(self, *arrays: Array) -> None:
-        """Give pinned memory back; the arrays must not be used any more."""
-        for array in arrays:
-            self._call("cudaFreeHost", array.ctypes.data, what="free pinned memory")
 
     def upload(self, address: int, array: Array) -> None:
         """Copy a contiguous host array to the device, in the stream."""
@@ -103,6 +105,11 @@ class Cuda:
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         direction = getattr(self._runtime.cudaMemcpyKind, kind)
         self._call("cudaMemcpyAsync", target, source, size, direction, self.stream, what="copy memory")
+
+    def _freed(self, name: str, address: int) -> None:
+        # Nobody is left to be told: a device that went away has freed it, too.
+        with suppress(BackendError):
+            self._call(name, address, what="free memory")
 
     def _call(self, name: str, *arguments: Any, what: str) -> tuple[Any, ...]:
         try:

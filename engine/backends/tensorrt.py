@@ -107,8 +107,6 @@ class TensorRTBackend:
             a[:] = a + share * (b.astype(np.float32) - a)
             mixed.upload(name, a)
         cuda.wait()
-        for _, a, b in arrays:
-            cuda.unpin(a, b)
         return mixed
 
 
@@ -122,19 +120,17 @@ class _Kernels:
 
     def take(self, name: str, source: int, size: int) -> None:
         """Keep a copy of device memory."""
-        address = self._cuda.malloc(size)
-        self.places[name] = address, size
-        self._cuda.copy(address, source, size)
+        self._cuda.copy(self._place(name, size), source, size)
 
     def upload(self, name: str, array: Array) -> None:
         """Keep a copy of host memory."""
-        address = self._cuda.malloc(array.nbytes)
-        self.places[name] = address, array.nbytes
-        self._cuda.upload(address, array)
+        self._cuda.upload(self._place(name, array.nbytes), array)
 
-    def __del__(self) -> None:
-        for address, _ in self.places.values():
-            self._cuda.free(address)
+    def _place(self, name: str, size: int) -> int:
+        address = self._cuda.malloc(size)
+        self._cuda.free_with(self, address)
+        self.places[name] = address, size
+        return address
 
 
 class _Runner:
@@ -145,6 +141,7 @@ class _Runner:
         self._context = library.need(engine.create_execution_context(), f"make a context of {graph.file}")
         tensors = (*graph.inputs, *graph.outputs)
         self.device = {tensor.name: cuda.malloc(_bytes(tensor)) for tensor in tensors}
+        cuda.free_with(self, *self.device.values())
         self.host = {
             tensor.name: cuda.pinned(tensor.shape, tensor.dtype)
             for tensor in tensors

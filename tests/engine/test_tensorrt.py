@@ -107,6 +107,21 @@ def test_device_memory_of_kernels_goes_with_them(bundle_copy, runtime):
     assert len(runtime.memory) == held
 
 
+def test_memory_of_a_backend_goes_with_it_and_results_stay(bundle_copy, runtime):
+    ours, _ = backend(bundle_copy, runtime)
+    params, size = np.array([0.97, 0.2, 0.3, 1.04], np.float32), np.ones((1, 2), np.float32)
+    held = len(runtime.memory)
+    lane = ours.lane()
+    found = lane.search(0, lane.template(size, params), size, params)
+    del lane
+    gc.collect()
+    assert len(runtime.memory) == held + 3  # box, score and best, which somebody still looks at
+    assert found.box.shape == (1, 4)
+    del found, ours
+    gc.collect()
+    assert runtime.memory == {}
+
+
 def test_plans_are_built_once_and_found_again(bundle_copy, runtime):
     lines = []
     _, module = backend(bundle_copy, runtime, lines=lines)
