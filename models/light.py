@@ -359,9 +359,13 @@ class LightStep(ProposalStep):
         judged = penalty * quality * (1.0 - fusion) + stretched * fusion
         ranked = judged * (1.0 - influence) + self.window * influence
         best = ranked.argmax(dim=1, keepdim=True)
+        boxes = (x, y, w, h)
+        chosen = [values.gather(1, best) for values in (*boxes, penalty, quality, cosine)]
+        penalty, quality, cosine = chosen[4:]
         weights = self._around(ranked, best)
-        x, y, w, h = ((values * weights).sum(1, keepdim=True) for values in (x, y, w, h))
-        penalty, quality, cosine = (values.gather(1, best) for values in (penalty, quality, cosine))
+        x, y, w, h = (
+            one + ((values - one) * weights).sum(1, keepdim=True) for one, values in zip(chosen, boxes, strict=False)
+        )
         score = quality * (1.0 - fusion) + cosine.clamp(0.0, 1.0) * fusion
         rate = penalty * quality * params[2]
         w = size[:, :1] * (1.0 - rate) + w * rate

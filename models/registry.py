@@ -7,6 +7,7 @@ from .row import Row
 from .rows import dasiamrpn, light, matching, nanotrack, pysot, sasiam, siamdw, siamfc
 
 ROWS: tuple[Row, ...] = (
+    *light.ROWS,  # before PySOT's: what `siamrpnpp` alone means
     *pysot.ROWS,
     pysot.SIAMRPN,
     *siamfc.ROWS,
@@ -14,7 +15,6 @@ ROWS: tuple[Row, ...] = (
     *siamdw.ROWS,
     *sasiam.ROWS,
     *nanotrack.ROWS,
-    *light.ROWS,
     *matching.ROWS,
 )
 

@@ -120,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=("accuracy", "speed"))
     parser.add_argument("sequences", type=Path, nargs="?", help="folder of sequences, for accuracy")
     parser.add_argument("--nanotrack", type=Path, help="published weights of NanoTrack V2")
+    parser.add_argument("--no-peers", action="store_true", help="leave OpenCV's trackers out")
     parser.add_argument("--rounds", type=int, default=5, help="passes through the clip, for speed")
     parser.add_argument("--runs", type=Path, help="folder that keeps runs: what is in it is not run again")
     parser.add_argument("--out", type=Path)
@@ -132,9 +133,9 @@ def main(arguments: list[str] | None = None) -> int:
         ours = specs(Path(folder), options.nanotrack)
         skipped: dict[str, str] = {}
         if options.what == "accuracy":
-            runs, skipped = accuracy(
-                options.sequences, [*ours, *map(peer_spec, PEERS)], Store(options.runs or Path(folder) / "runs")
-            )
+            peers = [] if options.no_peers else [peer_spec(text) for text in PEERS]
+            store = Store(options.runs or Path(folder) / "runs")
+            runs, skipped = accuracy(options.sequences, [*ours, *peers], store)
             found, text = accuracy_json(runs), table(runs)
         else:
             found = speed_json(ours, options.rounds)

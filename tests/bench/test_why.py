@@ -80,9 +80,11 @@ def test_the_chosen_peak_is_the_one_the_tracker_took(which, clip, tiny_trk, tmp_
     ]()
     tracker, calls, _ = recorded(bundle, clip)
     explainer = Explainer(Bundle(bundle))
+    # The default takes the mean of the chosen place's box and its neighbours', whose cells are 8 px apart.
+    atol = 4.0 if which == "default" else 1e-3
     for one in calls:
         maps = explainer.explain(one)
-        np.testing.assert_allclose(maps.peaks[0].box[:2], one.box[:2], atol=1e-3)
+        np.testing.assert_allclose(maps.peaks[0].box[:2], one.box[:2], atol=atol)
         column, row = maps.peaks[0].cell
         assert maps.ranking[row, column] == maps.ranking.max() == pytest.approx(maps.peaks[0].ranking)
         assert maps.score.shape == maps.window.shape == maps.ranking.shape
