@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -169,6 +170,15 @@ def test_a_window_that_is_closed_tracks_nothing(screen, trk_run, clip, tmp_path)
     assert process.wait(60) == 130
     assert process.stderr.read().strip() == "trk-run: interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_a_signal_closes_the_window(screen, trk_run, clip, number):
+    process = trk_run(clip.video)
+    screen.wait_for_window()
+    process.send_signal(number)
+    assert process.wait(10) == 130
+    assert process.stderr.read().strip() == "trk-run: interrupted"
 
 
 def test_many_videos_need_their_boxes(screen, trk_run, clip):
