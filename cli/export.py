@@ -46,6 +46,13 @@ Examples:
     help="How correlations are written in the graphs: grouped, shift, gather or toeplitz.",
 )
 @click.option(
+    "--targets",
+    type=click.IntRange(2, 1024),
+    multiple=True,
+    metavar="N",
+    help="Also write search graphs for N targets at once, for a GPU. May be given more than once.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
 @click.option(
@@ -78,6 +85,7 @@ def command(
     precision: Literal["fp32", "fp16"],
     ranges: bool,
     correlation: str,
+    targets: tuple[int, ...],
     out: Path | None,
     safetensors: Path | None,
     engine: str | None,
@@ -124,6 +132,7 @@ def command(
         maps=maps,
         correlation=correlation,
         precision=precision,
+        targets=targets,
         seed=seed,
         report=lambda line: say(line, "dim"),
     )

@@ -52,6 +52,12 @@ class Graph(Rule):
     """Files beside the graph that hold weights of it (ONNX external data)."""
 
 
+class Batch(Graph):
+    """A search graph for several targets at once: the first axis of crop, kernels, size and results is theirs."""
+
+    targets: int = Field(ge=2, le=1024)
+
+
 class Search(Graph):
     """A search graph: one size of search crop, and when it is the one to run."""
 
@@ -59,6 +65,8 @@ class Search(Graph):
     when: Literal["always", "small_target", "lost"] = "always"
     params: dict[str, float] = {}
     """Parameters that differ from the bundle's while this graph runs."""
+    batches: tuple[Batch, ...] = ()
+    """The same for more than one target, by their number."""
 
 
 class Weights(Rule):
@@ -139,7 +147,10 @@ class Manifest(Rule):
         _once("file", (file.name for file in self.files))
         _once("search graph for", (search.when for search in self.searches))
         listed = {file.name for file in self.files}
-        for graph in (self.template, *self.searches):
+        for search in self.searches:
+            _once(f"graph of {search.file} for", (f"{batch.targets} targets" for batch in search.batches))
+        batches = (batch for search in self.searches for batch in search.batches)
+        for graph in (self.template, *self.searches, *batches):
             for name in (graph.file, *graph.external):
                 if name not in listed:
                     raise ValueError(f"{name!r} of a graph is not among the listed files")

@@ -10,10 +10,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from .backends.base import Batched
 from .bundle import Bundle
 from .crop import check_frame
 from .result import Result, StageTimes
 from .state import State
+from .together import take_turns
 from .tracker import Tracker
 
 NO_TIME = StageTimes(0.0, 0.0, 0.0)
@@ -28,8 +30,9 @@ class MultiTracker:
 
     Frames and boxes as for `Tracker`, arguments too; a `Tracker` in the place of the bundle lends its loaded network.
     On a CPU the targets of a frame are shared out to `threads` cores (None: all), one target on one core at a time:
-    small networks gain little from more cores each. Results equal those of one `Tracker` for each target. For one
-    thread of the caller's.
+    small networks gain little from more cores each, and nothing from a batch. On a device they are searched for
+    together, as many at once as the bundle has graphs for (`trk-export --targets`). `together` says which of the two it
+    is; None goes by the device. Results equal those of one `Tracker` for each target. For one thread of the caller's.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class MultiTracker:
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
         template_rate: float = 0.0,
+        together: bool | None = None,
     ):
         if isinstance(bundle, Tracker):
             self.tracker = bundle.twin()
@@ -58,6 +62,8 @@ class MultiTracker:
                 template_rate=template_rate,
             )
         on_cpu = self.tracker.backend.device == "cpu"
+        backend_can = isinstance(self.tracker.backend, Batched)
+        self._together = backend_can and (not on_cpu if together is None else together)
         self._most_lanes = (threads or _cores()) if on_cpu else 1
         self._lanes = [self.tracker]
         self._pool: ThreadPoolExecutor | None = None
@@ -95,6 +101,10 @@ class MultiTracker:
         started = perf_counter()
         check_frame(frame)
         waiting = [target for target in self._states if target not in skip]
+        if self._together:
+            found = take_turns(self.tracker, frame, {target: self._states[target] for target in waiting})
+            self.stages = self.tracker.stages
+            return found
         results: dict[int, Result] = {}
         turn = _Turn(waiting)
         lanes = self._lanes_for(len(waiting))

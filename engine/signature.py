@@ -28,10 +28,21 @@ def check_signature(manifest: Manifest) -> None:
         _compare(f"inputs of {search.file}", search.inputs, {"crop": crop, **kernels}, inputs)
         given = [tensor for tensor in search.outputs if not tensor.name.startswith("map_")]
         _compare(f"outputs of {search.file}", given, outputs, {})
+        for many in search.batches:
+            times = {name: _times(kind, many.targets) for name, kind in {"crop": crop, **kernels}.items()}
+            possible = {"size": _times(inputs["size"], many.targets), "params": inputs["params"]}
+            _compare(f"inputs of {many.file}", many.inputs, times, possible)
+            results = {name: _times(kind, many.targets) for name, kind in outputs.items()}
+            _compare(f"outputs of {many.file}", many.outputs, results, {})
 
 
 def _crop(number: int, side: int) -> Kind:
     return "uint8", (number, side, side, 3)
+
+
+def _times(kind: Kind, targets: int) -> Kind:
+    dtype, (first, *rest) = kind
+    return dtype, (first * targets, *rest)
 
 
 def _kind(tensor: Tensor) -> Kind:

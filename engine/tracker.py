@@ -1,18 +1,18 @@
 """`Tracker`: one box in the first frame, then a box in every frame."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TrkError
 from ..weights.shipped import default_bundle
+from .ask import Ask, Cut, Look, Turn, next_asks
 from .backends import load_backend
 from .backends.base import Kernels
 from .boxes import check_box
@@ -22,23 +22,11 @@ from .crop import Cropper, Image, check_frame, fill_colour, mean_colour
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
 from .policy import check_policy
-from .result import Result, StageTimes
+from .result import Box, Result, StageTimes
 from .scan import windows
 from .state import State
 from .target import Motion, Target
 from .template_update import ANCHORED, check_rate, is_due
-
-Point = tuple[float, float]
-
-
-class Look(NamedTuple):
-    """What the search graph found around one place of the frame."""
-
-    centre: Point
-    """Of the region that was cut, in frame pixels."""
-    moved: tuple[float, float, float, float]
-    """The target's offset from `centre` and its new w, h, in frame pixels."""
-    score: float
 
 
 class Tracker:
@@ -107,26 +95,38 @@ class Tracker:
 
     def init(self, frame: NDArray[np.uint8], box: Sequence[float]) -> None:
         """Take `box` in `frame` as the target: its kernels are computed here, once. Raises FrameError, BoxError."""
-        started = perf_counter()
+        started = self.begin()
         check_frame(frame)
         frame_wh = (frame.shape[1], frame.shape[0])
         target = self._motion.start(check_box(box, frame_wh), mean_colour(frame), frame_wh)
         fill = fill_colour(target.mean, self.manifest.geometry.crop)
-        self._crop_seconds = self._network_seconds = 0.0
         self.state = State(target, self._template(frame, target, fill), fill)
-        self._time(started, self._crop_seconds, self._network_seconds)
+        self.end(started)
 
     def update(self, frame: NDArray[np.uint8]) -> Result:
         """Return where the target is in `frame`. Raises FrameError; TrkError before `init`."""
-        started = perf_counter()
+        started = self.begin()
         state = self.state
         if state is None:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
         check_frame(frame)
-        self._crop_seconds = self._network_seconds = 0.0
+        turn = self.turn(frame, state)
+        answers: list[Look] | None = None
+        while True:
+            asks = next_asks(turn, answers)
+            if isinstance(asks, Result):
+                return asks._replace(time=self.end(started))
+            answers = [self.look(frame, ask) for ask in asks]
+
+    def turn(self, frame: NDArray[np.uint8], state: State) -> Turn:
+        """One frame for one target, without the searches: yields what to look for, is sent what was found.
+
+        Whoever drives it may answer several targets' questions in one run of the network. Its value is the result, its
+        time still missing.
+        """
         if state.lost and self.policy.stops:
             state.target.frame_index += 1
-            return self._result(state, state.target.box, 0.0, 0.0, started)
+            return self._result(state, state.target.box, 0.0, 0.0)
         crop_rule = self.manifest.geometry.crop
         if crop_rule.fill_from == "current":
             state.fill = fill_colour(mean_colour(frame), crop_rule)
@@ -134,21 +134,30 @@ class Tracker:
             state.return_to_seen()
         target = state.target
         graph = self._motion.graph_for(target)
-        look = self._look(frame, state, target, (target.cx, target.cy), graph, self._param_arrays[graph])
+        (look,) = yield [Ask(state, target, (target.cx, target.cy), graph, self._param_arrays[graph])]
         box = self._advance(frame, target, look)
         score, confidence = look.score, self._judge(state, look.score)
         if state.lost and self.policy.holds:
             state.return_to_seen()
             box = state.target.box
         elif state.lost and self.policy.scans:
-            found = self._scan(frame, state)
+            found = yield from self._scan(frame, state)
             if found is not None:
                 box, score, confidence = found
         if is_due(self.template_rate, state.target.frame_index, confidence):
             learned = self._template(frame, state.target, state.fill)
             state.mean = self.backend.mix(state.mean, learned, self.template_rate)
             state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
-        return self._result(state, box, score, confidence, started)
+        return self._result(state, box, score, confidence)
+
+    def cut(self, frame: NDArray[np.uint8], ask: Ask, crops: Image, size: NDArray[np.float32]) -> Cut:
+        """Write what `ask` asks for: `crops` [scales, S, S, 3] and `size` [2], the target's w, h in crop pixels."""
+        side = self._motion.search_side(ask.target, ask.graph)
+        sides = [side * factor for factor in self._search_factors]
+        centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
+        pixels = self.manifest.searches[ask.graph].size / side
+        size[:] = ask.target.w * pixels, ask.target.h * pixels
+        return Cut(centre if self.manifest.geometry.crop.recentre else ask.centre, pixels)
 
     def _template(self, frame: NDArray[np.uint8], target: Target, fill: Image) -> Kernels:
         """Return the kernels of what `target` looks like in `frame`."""
@@ -161,36 +170,19 @@ class Tracker:
         pixels = geometry.template_size / side
         self._size[0] = target.w * pixels, target.h * pixels
         kernels = self.backend.template(self._size, self._param_arrays[0])
-        self._count(began, network_began)
+        self.count(began, network_began)
         return kernels
 
-    def _look(
-        self,
-        frame: NDArray[np.uint8],
-        state: State,
-        target: Target,
-        centre: Point,
-        graph: int,
-        params: NDArray[np.float32],
-    ) -> Look:
-        """Search the region around `centre` for a target of the size of `target`."""
+    def look(self, frame: NDArray[np.uint8], ask: Ask) -> Look:
+        """Search the region that `ask` asks for."""
         began = perf_counter()
-        side = self._motion.search_side(target, graph)
-        sides = [side * factor for factor in self._search_factors]
-        cut = self._cropper.cut_pyramid(frame, centre, sides, state.fill, self.backend.search_crops[graph])
+        cut = self.cut(frame, ask, self.backend.search_crops[ask.graph], self._size[0])
         network_began = perf_counter()
-        pixels = self.manifest.searches[graph].size / side
-        self._size[0] = target.w * pixels, target.h * pixels
-        found = self.backend.search(graph, state.kernels, self._size, params)
-        self._count(began, network_began)
-        dx, dy, w, h = found.box[0].tolist()
-        return Look(
-            cut if self.manifest.geometry.crop.recentre else centre,
-            (dx / pixels, dy / pixels, w / pixels, h / pixels),
-            float(found.score[0]),
-        )
+        found = self.backend.search(ask.graph, ask.state.kernels, self._size, ask.params)
+        self.count(began, network_began)
+        return cut.look(found, 0)
 
-    def _advance(self, frame: NDArray[np.uint8], target: Target, look: Look) -> tuple[float, float, float, float]:
+    def _advance(self, frame: NDArray[np.uint8], target: Target, look: Look) -> Box:
         return self._motion.advance(target, look.centre, look.moved, look.score, (frame.shape[1], frame.shape[0]))
 
     def _judge(self, state: State, score: float) -> float | None:
@@ -212,14 +204,14 @@ class Tracker:
 
     def _scan(
         self, frame: NDArray[np.uint8], state: State
-    ) -> tuple[tuple[float, float, float, float], float, float | None] | None:
+    ) -> Generator[list[Ask], list[Look], tuple[Box, float, float | None] | None]:
         """Look into a few more windows of the frame; a target surely found there is followed from there on."""
         seen = state.seen  # its size was right: what is followed while the target is lost grows or shrinks at will
         places = windows((frame.shape[1], frame.shape[0]), self._motion.search_side(seen, 0), (seen.cx, seen.cy))
         first = state.scanned
         state.scanned += self.policy.windows
-        looks = [
-            self._look(frame, state, seen, places[number % len(places)], 0, self._scan_params)
+        looks = yield [
+            Ask(state, seen, places[number % len(places)], 0, self._scan_params)
             for number in range(first, first + min(self.policy.windows, len(places)))
         ]
         best = max(looks, key=lambda look: look.score if isfinite(look.score) else -inf)
@@ -227,7 +219,7 @@ class Tracker:
             return None
         # Once more with the target in the middle, where networks judge best.
         centre = (best.centre[0] + best.moved[0], best.centre[1] + best.moved[1])
-        again = self._look(frame, state, seen, centre, 0, self._param_arrays[0])
+        (again,) = yield [Ask(state, seen, centre, 0, self._param_arrays[0])]
         if not self._sure(again.score):
             return None
         state.target = replace(seen, frame_index=state.target.frame_index - 1)  # this frame was counted already
@@ -240,27 +232,27 @@ class Tracker:
         assert calibration is not None
         return isfinite(score) and calibration.probability(score, score) >= max(self.policy.sure, calibration.high)
 
-    def _result(
-        self,
-        state: State,
-        box: tuple[float, float, float, float],
-        score: float,
-        confidence: float | None,
-        started: float,
-    ) -> Result:
+    def _result(self, state: State, box: Box, score: float, confidence: float | None) -> Result:
         own_rule = self.manifest.geometry.hysteresis is not None
         lost = state.target.lost or (state.lost and not own_rule)
-        seconds = self._time(started, self._crop_seconds, self._network_seconds)
-        return Result(box, score, lost, state.target.frame_index, seconds, confidence)
+        return Result(box, score, lost, state.target.frame_index, 0.0, confidence)
 
     def _array(self, params: Mapping[str, float]) -> NDArray[np.float32]:
         return np.array([params[name] for name in self.params], np.float32)
 
-    def _count(self, crop_began: float, network_began: float) -> None:
+    def begin(self) -> float:
+        """Begin to count the seconds of a call; return the time of now."""
+        self._crop_seconds = self._network_seconds = 0.0
+        return perf_counter()
+
+    def count(self, crop_began: float, network_began: float) -> None:
+        """Count a crop, and a run of the network that has just ended."""
         self._crop_seconds += network_began - crop_began
         self._network_seconds += perf_counter() - network_began
 
-    def _time(self, started: float, crop: float, network: float) -> float:
+    def end(self, started: float) -> float:
+        """Note in `stages` what was counted since `started`; return all of the time."""
         total = perf_counter() - started
+        crop, network = self._crop_seconds, self._network_seconds
         self.stages = StageTimes(crop, network, total - crop - network)
         return total

@@ -1,7 +1,7 @@
 """`export_bundle`: a row of the registry and weights become a bundle."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from ..engine.geometry import Geometry
-from ..engine.manifest import SCHEMA_VERSION, Graph, Manifest, Parity, Search, Weights
+from ..engine.manifest import SCHEMA_VERSION, Batch, Graph, Manifest, Parity, Search, Weights
 from ..engine.manifest import Tensor as TensorInfo
 from ..engine.params import check_params
 from ..errors import ModelError
@@ -44,6 +44,7 @@ def export_bundle(
     seed: int = 0,
     correlation: str = GROUPED,
     precision: Precision = "fp32",
+    targets: Sequence[int] = (),
     report: Report = lambda _: None,
 ) -> Manifest:
     """Write the bundle of `row` to `out`, a folder or a `.trk` file, and return its manifest.
@@ -51,7 +52,8 @@ def export_bundle(
     `net` holds the weights that `weights` describes; without them it gets random ones from `seed`. `preset` and
     `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs;
     `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
-    `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`.
+    `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`. `targets`: numbers of
+    targets that get search graphs of their own, which search for so many at once.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -73,9 +75,13 @@ def export_bundle(
         steps = [row.step(_side(net, row, crops, number), s.size).eval() for number, s in enumerate(searches)]
         types = plan(single, steps, samples, numbers, row.channels, trained=weights.origin != "random", report=report)
         written = Written(types.typed(), types.net, types.emulated())
-    traced = trace(net, written, row, crops, numbers, maps, report)
+    targets = sorted(set(targets))
+    traced = trace(net, written, row, crops, numbers, maps, report, targets)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
-    files = shared_weights(models) if len(searches) > 1 else {n: m.SerializeToString() for n, m in models.items()}
+    for search, graphs in zip(searches, traced.batches, strict=True):
+        models |= {_batch_file(search.file, number): graph for number, graph in graphs.items()}
+    one_each = len(models) == 2
+    files = {n: m.SerializeToString() for n, m in models.items()} if one_each else shared_weights(models)
     external = (WEIGHTS,) if WEIGHTS in files else ()
     manifest = Manifest(
         schema_version=SCHEMA_VERSION,
@@ -92,8 +98,16 @@ def export_bundle(
         geometry=geometry,
         template=Graph.model_validate(_signature(TEMPLATE, traced.template, external)),
         searches=tuple(
-            search.model_copy(update=dict(Graph.model_validate(_signature(search.file, graph, external))))
-            for search, graph in zip(searches, traced.searches, strict=True)
+            search.model_copy(
+                update={
+                    **dict(Graph.model_validate(_signature(search.file, graph, external))),
+                    "batches": tuple(
+                        Batch(targets=number, **_signature(_batch_file(search.file, number), together, external))
+                        for number, together in batches.items()
+                    ),
+                }
+            )
+            for search, graph, batches in zip(searches, traced.searches, traced.batches, strict=True)
         ),
         params=values,
         presets={name: {**row.params, **row.presets[name].params} for name in _same_crops(row, chosen)},
@@ -164,6 +178,10 @@ def searches_of(row: Row, preset: str) -> tuple[Search, ...]:
         )
         for search in row.searches_for(preset)
     )
+
+
+def _batch_file(file: str, targets: int) -> str:
+    return f"{file.removesuffix('.onnx')}_x{targets}.onnx"
 
 
 def _signature(file: str, model: onnx.ModelProto, external: tuple[str, ...]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from ..errors import ExportError
 
 OPSET = 18
+MAP_PREFIX = "map_"
+"""Of the raw maps among a search graph's outputs."""
 
 
 def to_onnx(

@@ -12,13 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models.network import SiameseNet
 from ..models.row import Row
 from .graphs import SearchGraph, TemplateGraph, image
-from .onnx_graph import to_onnx, without_outputs
+from .many import for_targets
+from .onnx_graph import MAP_PREFIX, to_onnx, without_outputs
 from .reference import Crops
 from .verify import Agreement, Array, arrays, compare_step, run
 from .widen import widened
 
 Report = Callable[[str], None]
-MAP_PREFIX = "map_"
 
 
 @dataclass
@@ -27,6 +27,8 @@ class Traced:
 
     template: onnx.ModelProto
     searches: list[onnx.ModelProto]
+    batches: list[dict[int, onnx.ModelProto]]
+    """For each search graph those for several targets at once, by their number."""
     agreement: Agreement
     template_flop: float
     search_flop: float
@@ -50,11 +52,19 @@ class Written:
 
 
 def trace(
-    net: SiameseNet, written: Written, row: Row, crops: Crops, params: Tensor, maps: bool, report: Report
+    net: SiameseNet,
+    written: Written,
+    row: Row,
+    crops: Crops,
+    params: Tensor,
+    maps: bool,
+    report: Report,
+    targets: Sequence[int] = (),
 ) -> Traced:
     """Return the graphs of `written`, compared with `net`, the plain network in FP32.
 
-    Raises ExportError where they disagree. `maps` leaves the raw maps among the outputs.
+    Raises ExportError where they disagree. `maps` leaves the raw maps among the outputs. `targets`: numbers of targets
+    to make search graphs for besides those for one.
     """
     agreement = Agreement()
     with torch.no_grad():
@@ -73,7 +83,9 @@ def trace(
         plain_kernels = TemplateGraph(net, row.channels)(*template_inputs.values())
         kernel_inputs = {name: torch.from_numpy(np.array(kernels[name])) for name in written.net.kernel_names}
         map_names = [MAP_PREFIX + name for name in written.net.map_names]
-        graphs, search_flop = [], 0.0
+        graphs: list[onnx.ModelProto] = []
+        batches: list[dict[int, onnx.ModelProto]] = []
+        search_flop = 0.0
         for crop, size in crops.searches:
             report(f"tracing the search branch at {crop.shape[1]} px")
             plain_maps = net.search(image(crop, row.channels), *plain_kernels)
@@ -92,8 +104,13 @@ def trace(
                 _compare(agreement, written, label, outputs[name], plain, twin)
             compare_step(agreement, step, [outputs[name] for name in map_names], outputs, size, params)
             graphs.append(model if maps else without_outputs(model, map_names))
+            batches.append({})
+            for number in targets:
+                report(f"tracing the search branch at {crop.shape[1]} px for {number} targets")
+                together = for_targets(number, module, inputs, model, agreement, half=written.half)
+                batches[-1][number] = without_outputs(together, map_names)
     agreement.require()
-    return Traced(template, graphs, agreement, template_flop, search_flop)
+    return Traced(template, graphs, batches, agreement, template_flop, search_flop)
 
 
 def _compare(agreement: Agreement, written: Written, name: str, ours: Array, plain: Tensor, twin: Tensor) -> None:

@@ -91,14 +91,16 @@ def compare_step(
     outputs: Mapping[str, Array],
     size: Tensor,
     params: Tensor,
+    label: str = "",
 ) -> None:
     """Record how the graph's step differs from PyTorch's on the maps that the graph itself computed.
 
     On the same maps the chosen proposal has to be the same one; between two sets of maps a tie may fall either way.
+    `label` goes behind the names that the differences are recorded under.
     """
     with torch.no_grad():
         box, score, best = step(*(torch.from_numpy(values) for values in maps), size, params)
-    agreement.compare("best", outputs["best"], best.numpy(), 0.0)
-    agreement.compare("box", outputs["box"], box.numpy(), STEP_PIXELS)
+    agreement.compare("best" + label, outputs["best"], best.numpy(), 0.0)
+    agreement.compare("box" + label, outputs["box"], box.numpy(), STEP_PIXELS)
     scale = max(1.0, float(score.abs().max()))
-    agreement.compare("score", outputs["score"], score.numpy(), STEP_SCORE * scale)
+    agreement.compare("score" + label, outputs["score"], score.numpy(), STEP_SCORE * scale)

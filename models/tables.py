@@ -56,11 +56,15 @@ def _on(hardware: str) -> str:
 
 
 def _presets(rows: list[Row]) -> str:
-    names = list(rows[0].params)
+    names = list(dict.fromkeys(name for row in rows for name in row.params))
     lines = []
     for row in rows:
         for name, preset in row.presets.items():
             values = {**row.params, **preset.params}
             sizes = ", ".join(str(search.size) for search in row.searches_for(name))
-            lines.append([f"`{row.variant}`", f"`{name}`", *(f"{values[key]:g}" for key in names), sizes])
+            lines.append([f"`{row.variant}`", f"`{name}`", *(_number(values.get(key)) for key in names), sizes])
     return _table(("variant", "preset", *(f"`{name}`" for name in names), "search px"), lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"

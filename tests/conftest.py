@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -65,6 +65,12 @@ def tiny_trk(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def many_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny bundle with graphs for two and for four targets at once."""
+    return _exported("TINY", tmp_path_factory, targets=(2, 4))
+
+
+@pytest.fixture(scope="session")
 def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle of two search graphs that share their weights in a file."""
     return _exported("TINY_LONG", tmp_path_factory)
@@ -82,7 +88,7 @@ def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
-def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _exported(name: str, tmp_path_factory: pytest.TempPathFactory, **options: Any) -> Path:
     import tiny
 
     from trk.engine.manifest import Weights
@@ -90,7 +96,7 @@ def _exported(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp(name.lower()) / "bundle"
     weights = Weights(origin="checkpoint", file="tiny", licence="none: random projections")
-    export_bundle(getattr(tiny, name), out, tiny.seeded(), weights)
+    export_bundle(getattr(tiny, name), out, tiny.seeded(), weights, **options)
     return out
 
 

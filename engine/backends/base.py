@@ -1,6 +1,7 @@
 """What a runtime has to offer: run the template graph once, then a search graph per frame."""
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,4 +48,23 @@ class Backend(Protocol):
 
     def mix(self, one: Kernels, other: Kernels, share: float) -> Kernels:
         """Return new kernels: `share` of `other`, the rest of `one`."""
+        ...
+
+
+@runtime_checkable
+class Batched(Protocol):
+    """A backend that can search for several targets in one run, where the bundle has graphs for that."""
+
+    def batches(self, graph: int) -> Sequence[int]:
+        """Return for how many targets at once search graph `graph` has a form, most first; one is not among them."""
+        ...
+
+    def batch_crops(self, graph: int, targets: int) -> NDArray[np.uint8]:
+        """Return the buffer [targets * scales, S, S, 3] that `search_batch` reads."""
+        ...
+
+    def search_batch(
+        self, graph: int, kernels: Sequence[Kernels], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Search for `len(kernels)` targets, one of `batches`; `size` is [targets, 2]."""
         ...

@@ -2,8 +2,9 @@
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
-from ..manifest import Graph
+from ..manifest import Batch, Graph
 from .base import SearchOutput
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -35,6 +36,11 @@ class OnnxRuntimeBackend:
         self._manifest = manifest
         self._template = self._session(bundle, manifest.template, threads)
         self._searches = [self._session(bundle, graph, threads) for graph in manifest.searches]
+        self._batched = {
+            (number, batch.targets): self._session(bundle, batch, threads)
+            for number, graph in enumerate(manifest.searches)
+            for batch in graph.batches
+        }
         self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
         self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
         self._allocate()
@@ -49,18 +55,28 @@ class OnnxRuntimeBackend:
         manifest = self._manifest
         self.template_crop = _buffer(manifest.template, "crop")
         self.search_crops = [_buffer(graph, "crop") for graph in manifest.searches]
-        batch = manifest.batch
-        self._size = np.zeros((batch, 2), np.float32)
         self._params = np.zeros(len(manifest.params), np.float32)
-        self._box = np.zeros((batch, 4), np.float32)
-        self._score = np.zeros(batch, np.float32)
-        self._best = np.zeros(batch, np.int32)
-        self._output = SearchOutput(self._box, self._score, self._best)
+        self._size, self._output = self._results(manifest.batch)
         self._bindings = [
-            self._bind(session, graph, crop)
+            self._bind(session, graph, crop, self._size, self._output)
             for session, graph, crop in zip(self._searches, manifest.searches, self.search_crops, strict=True)
         ]
         self._bound: list[Any] = [None] * len(self._searches)
+        self._batches = {
+            (number, batch.targets): self._batch(self._batched[number, batch.targets], batch)
+            for number, graph in enumerate(manifest.searches)
+            for batch in graph.batches
+        }
+
+    def _results(self, targets: int) -> tuple[NDArray[np.float32], SearchOutput]:
+        """Return buffers for the sizes and the results of so many targets."""
+        box, score = np.zeros((targets, 4), np.float32), np.zeros(targets, np.float32)
+        return np.zeros((targets, 2), np.float32), SearchOutput(box, score, np.zeros(targets, np.int32))
+
+    def _batch(self, session: Any, graph: Batch) -> "_Together":
+        crop = _buffer(graph, "crop")
+        size, output = self._results(graph.targets)
+        return _Together(session, self._bind(session, graph, crop, size, output), crop, size, output)
 
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> list[Any]:
         """Return the kernels, one value of the runtime each, in the memory of the device."""
@@ -137,16 +153,54 @@ class OnnxRuntimeBackend:
             list(files), list(files.values()), [len(data) for data in files.values()]
         )
 
-    def _bind(self, session: Any, graph: Graph, crop: NDArray[np.uint8]) -> Any:
+    def batches(self, graph: int) -> list[int]:
+        """Return for how many targets at once there is a graph, most first."""
+        return sorted((targets for number, targets in self._batches if number == graph), reverse=True)
+
+    def batch_crops(self, graph: int, targets: int) -> NDArray[np.uint8]:
+        """Return the crop buffer of the graph for `targets`."""
+        return self._batches[graph, targets].crop
+
+    def search_batch(
+        self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Run the graph for `len(kernels)` targets; kernels are put together again only when one of them is another."""
+        batch = self._batches[graph, len(kernels)]
+        if len(batch.kernels) != len(kernels) or any(a is not b for a, b in zip(batch.kernels, kernels, strict=True)):
+            for name, *values in zip(self._kernel_names, *kernels, strict=True):
+                together = np.concatenate([value.numpy() for value in values])
+                batch.binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(together))
+            batch.kernels = list(kernels)
+        batch.size[:] = size
+        self._params[:] = params
+        with _told("the search graph"):
+            batch.session.run_with_iobinding(batch.binding)
+        return batch.output
+
+    def _bind(
+        self, session: Any, graph: Graph, crop: NDArray[np.uint8], size: NDArray[np.float32], output: SearchOutput
+    ) -> Any:
         binding = session.io_binding()
-        shared = {"crop": crop, "size": self._size, "params": self._params}
+        shared = {"crop": crop, "size": size, "params": self._params}
         for tensor in graph.inputs:
             if tensor.name in shared:
                 binding.bind_cpu_input(tensor.name, shared[tensor.name])
-        outputs = {"box": self._box, "score": self._score, "best": self._best}
-        for name, array in outputs.items():
+        for name, array in zip(output._fields, output, strict=True):
             binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
         return binding
+
+
+@dataclass
+class _Together:
+    """What one run for several targets needs."""
+
+    session: Any
+    binding: Any
+    crop: NDArray[np.uint8]
+    size: NDArray[np.float32]
+    output: SearchOutput
+    kernels: list[Any] = field(default_factory=list)
+    """Whose kernels are bound, target by target."""
 
 
 def _import() -> Any:
