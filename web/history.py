@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 from ..engine.state import State
 
-RECENT = 256
-OLDER = 256
-"""At most so many are kept of the last frames, and of those before them."""
+RECENT = 128
+OLDER = 128
+"""At most so many are kept of the last frames, and of those before. A state is small, but where templates are updated
+it has kernels of its own."""
 
 States = Mapping[int, State]
 

@@ -139,7 +139,9 @@ function listTargets() {
   for (const target of status.targets) {
     const row = rows.get(target.id) || newRow(target.id);
     const score = row.querySelector(".score");
-    score.textContent = target.lost ? "lost" : target.score === null ? "–" : target.score.toFixed(2);
+    const sure = target.confidence === null ? "" : ` · ${Math.round(100 * target.confidence)} %`;
+    score.textContent = (target.lost ? "lost" : target.score === null ? "–" : target.score.toFixed(2)) + sure;
+    score.title = sure && "The network's own score, and how probable it is that the box is on the target";
     score.classList.toggle("lost", target.lost);
     row.querySelector(".redraw").disabled = status.state === "done" || status.state === "failed";
     row.querySelector(".redraw").setAttribute("aria-pressed", String(redraw === target.id));

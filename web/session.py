@@ -334,6 +334,7 @@ def _target(record: Record) -> dict[str, Any]:
         "id": record.target,
         "box": [round(value, 2) for value in box],
         "score": _finite(record.score),
+        "confidence": _finite(record.confidence),
         "lost": record.lost,
     }
 
