@@ -6,6 +6,7 @@ from enum import Enum
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime
 
 
@@ -173,6 +174,9 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
                 self.num_errors = 1
                 self.get_error = lambda number: SimpleNamespace(desc=lambda: "operator Magic\nis unknown")
             return "parse" not in refuses
+
+        def parse_from_file(self, path):
+            return self.parse(onnx.load(path).SerializeToString())
 
     class TimingCache:
         def __init__(self, data):

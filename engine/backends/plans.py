@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...errors import BackendError
 from ..bundle import Bundle
+from ..manifest import Graph, Manifest
 
 FOLDER = "plans"
 CACHE_VARIABLE = "TRK_CACHE"
@@ -44,6 +45,11 @@ def key_of(bundle: Bundle, graph: str, runtime: str, version: str, gpu: str, fla
     """Return the key of a plan of `graph`, a file of `bundle`."""
     listed = {file.name: file.sha256 for file in bundle.manifest.files}
     return Key(graph, listed[graph], runtime, version, gpu, bundle.manifest.precision, flags)
+
+
+def graphs_of(manifest: Manifest) -> list[Graph]:
+    """Return all graphs of a bundle: the template's, then each search graph with its forms for several targets."""
+    return [manifest.template, *(graph for search in manifest.searches for graph in (search, *search.batches))]
 
 
 def place(bundle: Bundle) -> Path:

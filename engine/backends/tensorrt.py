@@ -10,6 +10,8 @@ Built and tested on a CPU against stand-ins for TensorRT and CUDA. Not executed 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from ..bundle import Bundle
 from ..manifest import Graph, Tensor
 from .base import SearchOutput
 from .cuda import Cuda
+from .plans import graphs_of
 from .trt_library import Library, load
 from .trt_plans import Say, gpu_of, plans
 
@@ -53,7 +56,7 @@ class TensorRTBackend:
         self._engines = {}
         for name, plan in built.items():
             engine = self._library.need(runtime.deserialize_cuda_engine(plan), f"load the plan of {name}")
-            _check_signature(bundle, _graph(manifest.template, manifest.searches, name), engine)
+            _check_signature(bundle, next(graph for graph in graphs_of(manifest) if graph.file == name), engine)
             self._engines[name] = engine
         self._allocate()
 
@@ -65,12 +68,19 @@ class TensorRTBackend:
 
     def _allocate(self) -> None:
         manifest, cuda = self._manifest, self._cuda
-        self._template = _Runner(self._library, cuda, self._engines[manifest.template.file], manifest.template)
-        self._searches = [_Runner(self._library, cuda, self._engines[graph.file], graph) for graph in manifest.searches]
+
+        def runner(graph: Graph) -> _Runner:
+            return _Runner(self._library, cuda, self._engines[graph.file], graph)
+
+        self._template = runner(manifest.template)
+        self._searches = [runner(search) for search in manifest.searches]
+        self._batches = {
+            (number, batch.targets): runner(batch)
+            for number, search in enumerate(manifest.searches)
+            for batch in search.batches
+        }
         self.template_crop = self._template.host["crop"]
-        self.search_crops = [runner.host["crop"] for runner in self._searches]
-        self._outputs = [SearchOutput(*(run.host[n] for n in ("box", "score", "best"))) for run in self._searches]
-        self._held: list[Any] = [None] * len(self._searches)
+        self.search_crops = [one.host["crop"] for one in self._searches]
 
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> _Kernels:
         """Return the kernels, in device memory of their own."""
@@ -84,15 +94,34 @@ class TensorRTBackend:
 
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph and wait for its three results."""
-        runner = self._searches[graph]
-        if self._held[graph] is not kernels:
-            for name, (address, bytes_) in kernels.places.items():
-                self._cuda.copy(runner.device[name], address, bytes_)
-            self._held[graph] = kernels
+        return self._search(self._searches[graph], [kernels], size, params)
+
+    def batches(self, graph: int) -> list[int]:
+        """Return for how many targets at once there is a plan, most first."""
+        return sorted((targets for number, targets in self._batches if number == graph), reverse=True)
+
+    def batch_crops(self, graph: int, targets: int) -> NDArray[np.uint8]:
+        """Return the crop buffer of the plan for `targets`, in pinned memory."""
+        return self._batches[graph, targets].host["crop"]
+
+    def search_batch(
+        self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Run the plan for `len(kernels)` targets."""
+        return self._search(self._batches[graph, len(kernels)], kernels, size, params)
+
+    def _search(
+        self, runner: _Runner, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        for number, (held, wanted) in enumerate(zip_longest(runner.held, kernels)):
+            if held is not wanted:
+                for name, (address, bytes_) in wanted.places.items():
+                    self._cuda.copy(runner.device[name] + number * bytes_, address, bytes_)
+        runner.held = list(kernels)
         runner.write(size=size, params=params)
         runner.run()
         self._cuda.wait()
-        return self._outputs[graph]
+        return runner.output
 
     def mix(self, one: Any, other: Any, share: float) -> _Kernels:
         """Return (1 - share) one + share other, through host memory."""
@@ -151,10 +180,17 @@ class _Runner:
         self._results = [tensor.name for tensor in graph.outputs if tensor.name in self.host]
         for tensor in tensors:
             library.need(self._context.set_tensor_address(tensor.name, self.device[tensor.name]), f"bind {tensor.name}")
+        self.held: list[Any] = []
+        """Whose kernels lie in the device's buffers, target by target."""
         # The first run does what can't be captured, and frame 1 shall cost no more than frame 2.
         self._steps()
         cuda.wait()
         self._captured = cuda.capture(self._steps)
+
+    @property
+    def output(self) -> SearchOutput:
+        """What a search graph says, in pinned memory."""
+        return SearchOutput(*(self.host[name] for name in SearchOutput._fields))
 
     def write(self, **values: Array) -> None:
         """Put inputs into the host's buffers; what the graph does not take is left out."""
@@ -173,10 +209,6 @@ class _Runner:
         self._library.need(self._context.execute_async_v3(stream), f"run {self._graph.file}")
         for name in self._results:
             self._cuda.download(self.host[name], self.device[name])
-
-
-def _graph(template: Graph, searches: tuple[Graph, ...], name: str) -> Graph:
-    return next(graph for graph in (template, *searches) if graph.file == name)
 
 
 def _bytes(tensor: Tensor) -> int:

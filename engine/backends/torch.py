@@ -8,7 +8,7 @@ yet.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ...errors import BackendError
 from ..bundle import Bundle
 from ..manifest import Graph
 from .base import SearchOutput
+from .plans import graphs_of
 
 
 class TorchBackend:
@@ -46,7 +47,7 @@ class TorchBackend:
             graph.file: TorchGraph(
                 bundle.read(graph.file), device, {name: bundle.read(name) for name in graph.external}
             )
-            for graph in (manifest.template, *manifest.searches)
+            for graph in graphs_of(manifest)
         }
         self._allocate()
 
@@ -61,6 +62,12 @@ class TorchBackend:
         manifest = self._manifest
         self._template = run(self._torch, self._graphs[manifest.template.file], manifest.template)
         self._searches = [run(self._torch, self._graphs[graph.file], graph) for graph in manifest.searches]
+        self._batches = {
+            (number, batch.targets): run(self._torch, self._graphs[batch.file], batch)
+            for number, search in enumerate(manifest.searches)
+            for batch in search.batches
+        }
+        self._together: dict[int, tuple[list[Any], dict[str, Any]]] = {}
         self.template_crop = self._template.host["crop"]
         self.search_crops = [runner.host["crop"] for runner in self._searches]
 
@@ -71,9 +78,26 @@ class TorchBackend:
 
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph."""
-        out = self._searches[graph]({"size": size, "params": params}, kernels)
-        box, score, best = (out[name].cpu().numpy() for name in ("box", "score", "best"))
-        return SearchOutput(box, score, best)
+        return _output(self._searches[graph]({"size": size, "params": params}, kernels))
+
+    def batches(self, graph: int) -> list[int]:
+        """Return for how many targets at once there is a graph, most first."""
+        return sorted((targets for number, targets in self._batches if number == graph), reverse=True)
+
+    def batch_crops(self, graph: int, targets: int) -> NDArray[np.uint8]:
+        """Return the crop buffer of the graph for `targets`."""
+        return self._batches[graph, targets].host["crop"]
+
+    def search_batch(
+        self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        """Run the graph for `len(kernels)` targets; kernels are put together again only when one of them is another."""
+        targets = len(kernels)
+        held, together = self._together.get(targets, ([], {}))
+        if len(held) != targets or any(a is not b for a, b in zip(held, kernels, strict=True)):
+            together = {name: self._torch.cat([one[name] for one in kernels]) for name in kernels[0]}
+            self._together[targets] = list(kernels), together
+        return _output(self._batches[graph, targets]({"size": size, "params": params}, together))
 
     def mix(self, one: Any, other: Any, share: float) -> dict[str, Any]:
         """Return (1 - share) one + share other."""
@@ -137,6 +161,11 @@ class _Captured:
                 self._held = kernels
             self._graph.replay()
         return self._out
+
+
+def _output(out: dict[str, Any]) -> SearchOutput:
+    box, score, best = (out[name].cpu().numpy() for name in SearchOutput._fields)
+    return SearchOutput(box, score, best)
 
 
 def _host_inputs(graph: Graph) -> list[Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..bundle import Bundle
-from .plans import find, keep, key_of, place
+from .plans import find, graphs_of, keep, key_of, place
 from .trt_build import Options, build
 from .trt_library import Library
 
@@ -34,7 +34,7 @@ def plans(
     folder = folder or place(bundle)
     timings = folder / f"timing-{library.flavour}-{library.version}-{_plain(gpu)}.cache"
     found: dict[str, bytes] = {}
-    for graph in (bundle.manifest.template, *bundle.manifest.searches):
+    for graph in graphs_of(bundle.manifest):
         key = key_of(bundle, graph.file, library.flavour, library.version, gpu, ",".join(capabilities))
         plan, why = find(folder, key)
         if plan is None:

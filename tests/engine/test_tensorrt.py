@@ -2,6 +2,8 @@
 
 import gc
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +88,26 @@ def test_kernels_are_mixed_and_pinned_memory_given_back(bundle_copy, runtime):
         return runtime.memory[address][:bytes_].view(np.float32)
 
     np.testing.assert_allclose(values(mixed), 0.75 * values(made[0]) + 0.25 * values(made[1]), rtol=1e-5)
+
+
+def test_several_targets_in_one_run_are_each_their_own(many_bundle, tmp_path, runtime):
+    copied = Path(shutil.copytree(many_bundle, tmp_path / "many"))
+    params, size = np.array([0.97, 0.2, 0.3, 1.04], np.float32), np.full((1, 2), 50, np.float32)
+    found = []
+    for one in (backend(copied, runtime)[0], OnnxRuntimeBackend(Bundle(copied), threads=1)):
+        assert one.batches(0) == [4, 2]
+        random, kernels = np.random.default_rng(0), []
+        for _ in range(5):
+            one.template_crop[:] = random.integers(0, 256, one.template_crop.shape, np.uint8)
+            kernels.append(one.template(size, params))
+        for chosen in ([0, 1], [0, 2], [4, 2, 3, 1], [1, 0]):
+            crops = one.batch_crops(0, len(chosen))
+            crops[:] = random.integers(0, 256, crops.shape, np.uint8)
+            sizes = np.arange(2 * len(chosen), dtype=np.float32).reshape(-1, 2) + 40
+            found.append([np.array(v) for v in one.search_batch(0, [kernels[at] for at in chosen], sizes, params)])
+    for ours, expected in zip(found[:4], found[4:], strict=True):
+        for a, b in zip(ours, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_lane_has_buffers_of_its_own(bundle_copy, runtime):

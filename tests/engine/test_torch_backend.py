@@ -10,7 +10,7 @@ from nano import nano_bundle
 from onnx import TensorProto, helper
 from tiny import TINY, seeded
 
-from trk import BackendError, Tracker
+from trk import BackendError, MultiTracker, Tracker
 from trk.engine.backends import load_backend
 from trk.engine.backends.torch import TorchBackend
 from trk.engine.backends.torch_graph import TorchGraph
@@ -45,6 +45,17 @@ def test_lane_has_buffers_of_its_own(tiny_bundle):
     lane = backend.lane()
     lane.template_crop[:] = 5
     assert (backend.template_crop != 5).all()
+
+
+def test_several_targets_in_one_run_as_in_onnx_runtime(many_bundle, clip):
+    found = []
+    for name in ("onnxruntime", "torch"):
+        tracker = MultiTracker(many_bundle, name, threads=1, together=True)
+        for number in range(3):
+            x, y, w, h = clip.boxes[0]
+            tracker.add(clip.frames[0], (x + 3 * number, y, w, h))
+        found.append([[result.box for result in tracker.update(frame).values()] for frame in clip.frames[1:5]])
+    np.testing.assert_allclose(found[1], found[0], atol=0.05)
 
 
 def test_kernels_are_mixed_as_in_onnx_runtime(tiny_bundle):
