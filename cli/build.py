@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from re import fullmatch
 
 from ..engine.bundle import Bundle
-from ..errors import UsageError
+from ..engine.manifest import Manifest
+from ..errors import BackendError, UsageError
 from .tables import say
 
 
@@ -23,6 +25,25 @@ def check_engine(engine: str | None, capabilities: tuple[str, ...], out: Path | 
         from ..engine.backends.trt_library import load
 
         load()
+
+
+def export_for_engine(
+    write: Callable[[str], Manifest], forms: Sequence[str], bundle: Path, capabilities: tuple[str, ...]
+) -> Manifest:
+    """Write the bundle with its correlations in the first of `forms` that its plans build in; return its manifest.
+
+    `write` writes it in one form. Raises BackendError where plans build in none of them.
+    """
+    for number, form in enumerate(forms, start=1):
+        manifest = write(form)
+        try:
+            build_plans(bundle, capabilities)
+            break
+        except BackendError as error:
+            if number == len(forms):
+                raise
+            say(f"{error}: writing correlations as {forms[number]}")
+    return manifest
 
 
 def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:

@@ -6,8 +6,9 @@ from typing import Literal
 
 import click
 
+from ..engine.manifest import Manifest
 from ..errors import BackendError, UsageError
-from .build import build_plans, check_engine
+from .build import check_engine, export_for_engine
 from .command import run, traceback_option
 from .tables import console, half_line, model_table, parity_table, print_data, range_table, say
 from .values import parse_settings
@@ -40,10 +41,9 @@ Examples:
 @click.option("--ranges", is_flag=True, help="With --precision fp16: print the largest value at every layer.")
 @click.option(
     "--correlation",
-    default="grouped",
-    show_default=True,
     metavar="FORM",
-    help="How correlations are written in the graphs: grouped, shift, gather or toeplitz.",
+    help="How correlations are written in the graphs: grouped, shift, gather or toeplitz. Default: what the runtime "
+    "takes best.",
 )
 @click.option(
     "--targets",
@@ -84,7 +84,7 @@ def command(
     maps: bool,
     precision: Literal["fp32", "fp16"],
     ranges: bool,
-    correlation: str,
+    correlation: str | None,
     targets: tuple[int, ...],
     out: Path | None,
     safetensors: Path | None,
@@ -102,6 +102,7 @@ def command(
         return 0
     from ..export.bundle import export_bundle
     from ..export.weights import choose
+    from ..models.correlation_forms import RUNTIME_FORMS
     from ..weights.checkpoint import write_safetensors
 
     if randomly and weights:
@@ -122,28 +123,31 @@ def command(
         if safetensors:
             write_safetensors(safetensors, net.state_dict(), {"model": row.name, "licence": provenance.licence})
     target = out or Path("bundles") / f"{row.model}-{row.variant}"
-    manifest = export_bundle(
-        row,
-        target,
-        net,
-        provenance,
-        preset=preset,
-        params=parse_settings(settings),
-        maps=maps,
-        correlation=correlation,
-        precision=precision,
-        targets=targets,
-        seed=seed,
-        report=lambda line: say(line, "dim"),
-    )
+    forms = (correlation,) if correlation else RUNTIME_FORMS[engine or "onnxruntime"]
+
+    def write(form: str) -> Manifest:
+        return export_bundle(
+            row,
+            target,
+            net,
+            provenance,
+            preset=preset,
+            params=parse_settings(settings),
+            maps=maps,
+            correlation=form,
+            precision=precision,
+            targets=targets,
+            seed=seed,
+            report=lambda line: say(line, "dim"),
+        )
+
+    manifest = export_for_engine(write, forms, target, capabilities) if engine else write(forms[0])
     console.print(parity_table(manifest))
     if manifest.half:
         if ranges:
             print_data(range_table(manifest.half))
         say(half_line(manifest.half))
     say(f"{manifest.title}: {manifest.cost['search_gflop']:.2f} GFLOP a frame, weights {manifest.weights.origin}")
-    if engine:
-        build_plans(target, capabilities)
     if manifest.weights.notice or manifest.weights.licence:
         say(f"licence of the weights: {manifest.weights.licence}")
     click.echo(str(target))

@@ -151,5 +151,5 @@ FORMS = {
 }
 """The first is the one that every bundle has unless another is asked for."""
 
-RUNTIME_FORMS = {"onnxruntime": ("grouped",), "tensorrt": ("grouped", "gather"), "torch": ("grouped",)}
+RUNTIME_FORMS = {"onnxruntime": ("grouped",), "tensorrt": ("grouped", "gather")}
 """Forms to try for each runtime, best first: the next where a graph in this one does not build (bench/NOTES.md)."""
