@@ -1,7 +1,9 @@
 """Annotated video: H.264 in MP4, Matroska or QuickTime, with the source's time stamps."""
 
+import logging
 import math
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +20,8 @@ from .source import DEFAULT_FPS, Image
 if TYPE_CHECKING:
     import av
 
+log = logging.getLogger("trk.video")
+
 # PyAV is imported where a file is opened and not here: 150 ms that a run without video output does not pay.
 
 CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
@@ -27,9 +31,26 @@ CONTAINERS: dict[str, tuple[str, dict[str, str]]] = {
 }
 """By suffix: FFmpeg's name of the container and its options. Faststart: playable before it is downloaded whole."""
 
-ENCODER = "libx264"
+
+@dataclass(frozen=True)
+class Encoder:
+    """One of FFmpeg's encoders, its options, and the finest clock it can count by."""
+
+    name: str
+    options: dict[str, str]
+    most_ticks: int = 1 << 31
+    """A second."""
+    not_h264: str = ""
+    """What it writes instead."""
+
+
 # superfast: 12 ms a 720p frame on one core against 20 for veryfast and 50 for the default, files half as large again.
-ENCODER_OPTIONS = {"preset": "superfast", "crf": "20"}
+ENCODERS = (
+    Encoder("libx264", {"preset": "superfast", "crf": "20"}),
+    Encoder("libopenh264", {"b": "8M"}),
+    Encoder("mpeg4", {"qmin": "2", "qmax": "4"}, 65535, "MPEG-4 part 2, which browsers do not play"),
+)
+"""The first that this FFmpeg has is used. PyAV's wheels have libx264; other builds may lack it."""
 MIN_TIMESCALE = 90_000
 
 # What OpenCV's conversion makes (BT.601 matrix, limited range, RGB's own primaries and curve), marked in the stream:
@@ -40,9 +61,21 @@ COLOUR_MARKS = {"colorspace": 6, "color_range": 1, "color_primaries": 1, "color_
 def open_video(path: str | Path, size_wh: tuple[int, int], fps: float | None) -> "VideoWriter":
     """A writer of H.264 video; the container by suffix: .mp4, .mkv or .mov.
 
-    Raises SinkError: unknown suffix, a place that can't be written, or an FFmpeg without libx264.
+    Where FFmpeg has no encoder for H.264 the logger `trk.video` says what is written instead. Raises SinkError: unknown
+    suffix, a place that can't be written, or an FFmpeg without any encoder of `ENCODERS`.
     """
     return VideoWriter(Path(path), size_wh, fps)
+
+
+def _encoder() -> Encoder | None:
+    """The first of `ENCODERS` that this FFmpeg has."""
+    import av
+
+    for encoder in ENCODERS:
+        with suppress(ValueError):  # PyAV's answer to a name it does not know
+            av.codec.Codec(encoder.name, "w")
+            return encoder
+    return None
 
 
 class VideoWriter:
@@ -58,8 +91,6 @@ class VideoWriter:
         self.size_wh = size_wh
         self.written = 0
         rate = Fraction(fps or DEFAULT_FPS).limit_denominator(1001)
-        # A multiple of the rate, so that constant-rate video keeps it exactly: 24000/1001 is not a multiple of 1/90000.
-        self._time_base = Fraction(1, rate.numerator * math.ceil(MIN_TIMESCALE / rate.numerator))
         self._first_time: float | None = None
         self._last_pts = -1
         self._partial = PartialFile(path)
@@ -75,10 +106,23 @@ class VideoWriter:
 
         self._av = av
         name, options = container
+        encoder = _encoder()
+        if encoder is None:
+            wanted = " or ".join(one.name for one in ENCODERS)
+            raise SinkError(
+                f"can't write video to {self._partial.path}: this FFmpeg has no {wanted}; PyAV's wheels from PyPI have"
+            )
+        if encoder.not_h264:
+            log.warning("this FFmpeg has no encoder for H.264: %s is %s", self._partial.path, encoder.not_h264)
+        # A multiple of the rate, so that constant-rate video keeps it exactly: 24000/1001 is not a multiple of 1/90000.
+        ticks = rate.numerator * math.ceil(MIN_TIMESCALE / rate.numerator)
+        if ticks > encoder.most_ticks:
+            ticks = rate.numerator * (encoder.most_ticks // rate.numerator) or encoder.most_ticks
+        self._time_base = Fraction(1, ticks)
         width, height = (side + side % 2 for side in self.size_wh)
         try:
             self._container = av.open(f"file:{self._partial.temporary}", "w", format=name, options=options)
-            self._stream = cast("Any", self._container.add_stream(ENCODER, rate=rate, options=ENCODER_OPTIONS))
+            self._stream = cast("Any", self._container.add_stream(encoder.name, rate=rate, options=encoder.options))
             self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
             self._stream.time_base = self._stream.codec_context.time_base = self._time_base
             for mark, value in COLOUR_MARKS.items():
@@ -86,8 +130,7 @@ class VideoWriter:
             self._stream.codec_context.open()
         except (av.error.FFmpegError, ValueError) as error:
             raise SinkError(
-                f"can't write video to {self._partial.path} ({error}): PyAV needs FFmpeg with {ENCODER}, "
-                "which its wheels from PyPI have"
+                f"can't write video to {self._partial.path} ({error}): FFmpeg's {encoder.name} refuses it"
             ) from error
 
     def write(self, image: Image, time: float) -> None:

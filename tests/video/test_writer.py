@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -10,8 +11,9 @@ import pytest
 from small_clips import picture
 
 from trk.errors import SinkError
+from trk.video import writer as writer_module
 from trk.video.source import open_source
-from trk.video.writer import VideoWriter, open_video
+from trk.video.writer import ENCODERS, Encoder, VideoWriter, open_video
 
 SIZE_WH = (160, 120)
 
@@ -210,3 +212,26 @@ def test_a_video_that_is_discarded_leaves_what_was_there(tmp_path: Path) -> None
         writer.discard()
     assert (tmp_path / "out.mp4").read_text() == "of an earlier run"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("fps", [25.0, 24000 / 1001, 119.88, None])
+def test_an_ffmpeg_without_h264_writes_something_else_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fps: float | None
+) -> None:
+    monkeypatch.setattr(writer_module, "ENCODERS", (Encoder("libnone264", {}), ENCODERS[-1]))
+    with caplog.at_level(logging.WARNING, "trk.video"), open_video(tmp_path / "out.mp4", SIZE_WH, fps) as writer:
+        for number in range(10):
+            writer.write(picture(number), number / (fps or 25))
+    assert "no encoder for H.264" in caplog.text
+    with open_source(tmp_path / "out.mp4") as source:
+        frames = list(source)
+    assert len(frames) == 10
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(10) / (fps or 25), atol=1e-3)
+    assert np.abs(frames[7].image.astype(int) - picture(7)).mean() < 12
+
+
+def test_an_ffmpeg_without_any_encoder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer_module, "ENCODERS", (Encoder("libnone264", {}),))
+    with pytest.raises(SinkError, match="this FFmpeg has no libnone264; PyAV's wheels"):
+        open_video(tmp_path / "out.mp4", SIZE_WH, 25.0)
+    assert list(tmp_path.iterdir()) == []
