@@ -60,13 +60,19 @@ def place(bundle: Bundle) -> Path:
     return Path(cache) / FOLDER
 
 
-def find(folder: Path, key: Key) -> tuple[bytes | None, str]:
-    """Return the plan for `key` in `folder`, or None and why there is none to use."""
-    path = folder / key.name
-    about = read_side_car(path)
-    if about is not None and path.is_file():
+def find(folder: Path, key: Key, capability: str = "") -> tuple[bytes | None, str]:
+    """Return the plan for `key` in `folder`, or None and why there is none to use.
+
+    Where the GPU's `capability` is given, a plan that was built for it by name (`Key.flags`) serves as well.
+    """
+    named = [Key(**other) for other in _side_cars(folder) if _serves(other, key, capability)]
+    for one in (key, *named):
+        path = folder / one.name
+        about = read_side_car(path)
+        if about is None or not path.is_file():
+            continue
         data = path.read_bytes()
-        if about.get("key") != asdict(key):
+        if about.get("key") != asdict(one):
             return None, f"{path.name} was built for something else than its name says"
         if about.get("sha256") != hashlib.sha256(data).hexdigest():
             return None, f"{path.name} is damaged"
@@ -122,6 +128,13 @@ def _difference(key: Key, other: dict[str, str]) -> str:
     if "onnx_sha256" in wrong:
         return "of an older export of the bundle"
     return "for " + ", ".join(f"{name} {other.get(name)}, not {ours[name]}" for name in wrong)
+
+
+def _serves(other: dict[str, str], key: Key, capability: str) -> bool:
+    """Whether a plan of key `other` is one of `key` but for the GPUs, and was built for `capability` among them."""
+    ours = asdict(key)
+    same = set(other) == set(ours) and all(other[name] == ours[name] for name in ours if name not in ("gpu", "flags"))
+    return same and bool(capability) and capability in str(other["flags"]).split(",")
 
 
 def _stale(key: Key, other: dict[str, str]) -> bool:

@@ -50,8 +50,9 @@ class TensorRTBackend:
         self._cuda = cuda or Cuda()
         manifest = bundle.manifest
         self._manifest = manifest
-        gpu = gpu_of(()) if self._library.flavour == "rtx" else str(self._cuda)
-        built = plans(bundle, self._library, gpu, say=say)
+        portable = self._library.flavour == "rtx"
+        gpu = gpu_of(()) if portable else str(self._cuda)
+        built = plans(bundle, self._library, gpu, device=self._cuda.capability if portable else "", say=say)
         runtime = self._library.need(self._library.module.Runtime(self._library.logger), "start its runtime")
         self._engines = {}
         for name, plan in built.items():

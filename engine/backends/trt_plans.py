@@ -24,11 +24,13 @@ def plans(
     gpu: str,
     capabilities: tuple[str, ...] = (),
     folder: Path | None = None,
+    device: str = "",
     say: Say = lambda _: None,
 ) -> dict[str, bytes]:
     """Return the plan of each graph of `bundle` by its file name, building what the cache lacks.
 
-    `gpu` names what the plans are for; `say` is told why one is built. A plan for another GPU, version, precision or
+    `gpu` names what the plans are for; `device` is the compute capability of the GPU at hand, for which a plan that
+    names it among others will do. `say` is told why one is built. A plan for another GPU, version, precision or
     export is left alone and never used. Raises BackendError.
     """
     folder = folder or place(bundle)
@@ -36,7 +38,7 @@ def plans(
     found: dict[str, bytes] = {}
     for graph in graphs_of(bundle.manifest):
         key = key_of(bundle, graph.file, library.flavour, library.version, gpu, ",".join(capabilities))
-        plan, why = find(folder, key)
+        plan, why = find(folder, key, device)
         if plan is None:
             say(f"building the plan of {graph.file} with {library.title} for {gpu}: {why}")
             cached = None

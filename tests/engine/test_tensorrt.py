@@ -13,7 +13,7 @@ from trk import BackendError, Tracker
 from trk.engine.backends import load_backend, trt_library
 from trk.engine.backends.cuda import Cuda
 from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
-from trk.engine.backends.plans import Key, find, keep, place, side_car
+from trk.engine.backends.plans import Key, find, keep, key_of, place, side_car
 from trk.engine.backends.tensorrt import TensorRTBackend
 from trk.engine.backends.trt_build import Options, build
 from trk.engine.backends.trt_library import Library
@@ -180,6 +180,17 @@ def test_plan_that_is_of_no_use_is_built_again_and_told_why(bundle_copy, runtime
     _, module = backend(bundle_copy, runtime, lines=lines, **options)
     assert module.built
     assert any(words in line for line in lines)
+
+
+@pytest.mark.parametrize(("capabilities", "built"), [("8.6", 0), ("7.5,8.6", 0), ("7.5,8.9", 2)])
+def test_plan_of_rtx_that_names_this_gpu_serves(bundle_copy, runtime, capabilities, built):
+    bundle = Bundle(bundle_copy)
+    for graph in ("template.onnx", "search.onnx"):
+        named = key_of(bundle, graph, "rtx", "1.7.1.116", f"compute capability {capabilities}", capabilities)
+        keep(place(bundle), named, b"PLAN" + bundle.read(graph))
+    library = Library("rtx", fake_tensorrt(runtime, "1.7.1.116"))
+    assert TensorRTBackend(bundle, library, Cuda(runtime)).batches(0) == []
+    assert len(library.module.built) == built
 
 
 def test_timing_cache_is_kept_from_build_to_build(bundle_copy, runtime):
