@@ -31,7 +31,7 @@ from ..export.bundle import export_bundle
 from ..export.weights import choose
 from ..weights.clips import sample
 from ..weights.shipped import HERE
-from .report import area_under_roc, judged, table
+from .report import area_under_roc, judged, plot, table
 
 SHIPPED = {"untrained": ("matching", "mobilenetv2"), "light": ("siamrpnpp", "light"), "small": ("siamrpnpp", "small")}
 """Column: model and variant in the registry."""
@@ -120,6 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("what", choices=("accuracy", "speed"))
     parser.add_argument("sequences", type=Path, nargs="?", help="folder of sequences, for accuracy")
     parser.add_argument("--nanotrack", type=Path, help="published weights of NanoTrack V2")
+    parser.add_argument("--plot", type=Path, help="draw score against overlap, of all but OpenCV's, for accuracy")
     parser.add_argument("--no-peers", action="store_true", help="leave OpenCV's trackers out")
     parser.add_argument("--rounds", type=int, default=5, help="passes through the clip, for speed")
     parser.add_argument("--runs", type=Path, help="folder that keeps runs: what is in it is not run again")
@@ -137,6 +138,8 @@ def main(arguments: list[str] | None = None) -> int:
             store = Store(options.runs or Path(folder) / "runs")
             runs, skipped = accuracy(options.sequences, [*ours, *peers], store)
             found, text = accuracy_json(runs), table(runs)
+            if options.plot:
+                plot({label: one for label, one in runs.items() if not label.startswith("opencv")}, options.plot)
         else:
             found = speed_json(ours, options.rounds)
             text = speed_table(found)
