@@ -1,4 +1,4 @@
-"""The default that was never trained to track: matching on frozen ImageNet features.
+"""Matching on frozen ImageNet features, never trained to track: trk's default until the light model was past it.
 
 Every constant was chosen on validation videos: bench/NOTES.md, "The untrained default".
 """
