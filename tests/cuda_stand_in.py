@@ -35,6 +35,7 @@ class FakeRuntime:
         self.recording = None
         self.launched = 0
         self.waited = 0
+        self.streams = 0
 
     def put(self, work):
         """Put `work` into the stream, or into the graph that is being captured."""
@@ -60,7 +61,8 @@ class FakeRuntime:
         return self._done("cudaGetDeviceProperties", SimpleNamespace(name=b"Stand-in GPU", major=8, minor=6))
 
     def cudaStreamCreateWithFlags(self, flags):
-        return self._done("cudaStreamCreateWithFlags", 77)
+        self.streams += 1
+        return self._done("cudaStreamCreateWithFlags", 76 + self.streams)
 
     def cudaMalloc(self, size):
         if "cudaMalloc" in self.fails:
@@ -121,7 +123,7 @@ class FakeContext:
         return True
 
     def execute_async_v3(self, stream):
-        assert stream == 77
+        assert 77 <= stream <= 76 + self.runtime.streams
         self.runtime.put(self._run)
         return True
 

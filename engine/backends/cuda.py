@@ -31,6 +31,7 @@ class Cuda:
 
     def __init__(self, runtime: Any = None, index: int = 0):
         self._runtime = runtime or _import()
+        self._index = index
         (count,) = self._call("cudaGetDeviceCount", what="find a GPU")
         if not index < count:
             raise BackendError(f"GPU {index} was asked for and there are {count}: choose another, or --device cpu")
@@ -41,6 +42,10 @@ class Cuda:
         self.capability = f"{properties.major}.{properties.minor}"
         # Not the default stream, on which TensorRT synchronises more than it has to.
         (self.stream,) = self._call("cudaStreamCreateWithFlags", 1, what="make a stream")  # 1: non-blocking
+
+    def sibling(self) -> Cuda:
+        """The same GPU with another stream: for another thread, whose work and captures then are its own."""
+        return Cuda(self._runtime, self._index)
 
     def __str__(self) -> str:
         return f"{self.name}, compute capability {self.capability}"

@@ -62,8 +62,9 @@ class TensorRTBackend:
         self._allocate()
 
     def lane(self) -> TensorRTBackend:
-        """The same plans with buffers and contexts of its own, on the same stream."""
+        """The same plans with buffers, contexts and a stream of its own."""
         lane = copy.copy(self)
+        lane._cuda = self._cuda.sibling()
         lane._allocate()
         return lane
 

@@ -115,6 +115,7 @@ def test_lane_has_buffers_of_its_own(bundle_copy, runtime):
     lane = ours.lane()
     lane.template_crop[:] = 5
     assert (ours.template_crop != 5).all()
+    assert lane._cuda.stream != ours._cuda.stream
 
 
 def test_device_memory_of_kernels_goes_with_them(bundle_copy, runtime):
