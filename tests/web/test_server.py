@@ -140,6 +140,7 @@ def test_box_run_and_results(page, client, session, clip):
     last = page.until(lambda status: status["state"] == "done")
     assert last["frame"] == 19
     assert last["fps"] > 0
+    assert last["targets"][0]["confidence"] is None  # this bundle is not calibrated
     assert page.pictures >= 2
     records = session.records()
     assert [record.frame_index for record in records] == list(range(20))
