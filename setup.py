@@ -30,6 +30,7 @@ EXTRAS = {
     "cpu": [ORT],
     "gpu": ["onnxruntime-gpu>=1.20"],
     "tensorrt": ["tensorrt>=10.0", "cuda-python>=12.6"],
+    "rtx": ["tensorrt-rtx-cu13>=1.7", "cuda-python>=12.6"],
     "openvino": ["openvino>=2024.6"],
     "export": TORCH,
     "train": TORCH,

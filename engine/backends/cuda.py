@@ -142,5 +142,7 @@ def _import() -> Any:
     try:
         from cuda.bindings import runtime
     except ImportError:
-        raise BackendError("the GPU backend needs cuda-python: pip install 'trk-engine[tensorrt]'") from None
+        raise BackendError(
+            "the GPU backend needs cuda-python: pip install 'trk-engine[tensorrt]', or 'trk-engine[rtx]'"
+        ) from None
     return runtime

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 """Flavour: the module to import. The first that is there is taken."""
-INSTALL = "pip install tensorrt (on NVIDIA's index), or tensorrt-rtx-cu13 for RTX cards from Turing on"
+INSTALL = "pip install 'trk-engine[rtx]' (RTX cards from Turing on; builds on any machine), or 'trk-engine[tensorrt]'"
 OLDEST = (8, 6)
 KEPT_LINES = 50
 
