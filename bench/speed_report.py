@@ -183,10 +183,15 @@ def _ratio(slow: Measured, fast: Measured) -> dict[str, Any]:
             "frames_compared": boxes.frames,
             "largest_difference_px": round(boxes.largest, 6),
             "parted_by_rounding_at_frame": boxes.parted,
-            "meant_to_be_equal": slow.entry.same_boxes and fast.entry.same_boxes,
+            "meant_to_be_equal": all(_is_exact(item.entry) for item in (slow, fast)),
             "overlap": None if same is None else round(same, 4),
         },
     }
+
+
+def _is_exact(entry: Entry) -> bool:
+    """Whether its boxes should be those of the same network in float32."""
+    return entry.same_boxes and entry.about.get("precision", "fp32") == "fp32"
 
 
 def _spread(found: Ratio) -> dict[str, Any]:

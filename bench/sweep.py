@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engine.boxes import MIN_SIZE
 from ..engine.bundle import Bundle
@@ -36,6 +37,8 @@ class Point(NamedTuple):
     amount: int
     seconds: dict[str, float]
     """Median, quartiles and tail of a frame, in milliseconds, as `describe` gives them."""
+    cpu_ms: float
+    """Median of processor time, all threads together: what other work on the machine hardly disturbs."""
     memory_mib: float | None = None
 
 
@@ -171,17 +174,17 @@ def sweep_length(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> li
         done = 0
         for length in lengths:
             # One number a frame, and no more of them than the newest: what grows must not be this list.
-            times = np.empty(length - done)
+            times, cpu = np.empty(length - done), np.empty(length - done)
             for number in range(length - done):
-                began = perf_counter()
+                began, began_cpu = perf_counter(), process_time()
                 tracker.update(there_and_back[(done + number) % len(there_and_back)])
-                times[number] = perf_counter() - began
+                times[number], cpu[number] = perf_counter() - began, process_time() - began_cpu
                 if number % 100 == 99:
                     advance(100)
             done = length
-            seconds = describe(times)
-            del times
-            found.append(Point(label, length, seconds, resident_mib()))
+            seconds, cpu_ms = describe(times), _median_ms(cpu)
+            del times, cpu
+            found.append(Point(label, length, seconds, cpu_ms, resident_mib()))
     return found
 
 
@@ -207,7 +210,13 @@ def sweep_data(name: str, points: Sequence[Point]) -> dict[str, Any]:
         "sweep": name,
         "amount": SWEEPS[name][1],
         "points": [
-            {"series": point.series, "amount": point.amount, **point.seconds, "memory_mib": point.memory_mib}
+            {
+                "series": point.series,
+                "amount": point.amount,
+                **point.seconds,
+                "cpu_ms": point.cpu_ms,
+                "memory_mib": point.memory_mib,
+            }
             for point in points
         ],
     }
@@ -219,5 +228,10 @@ def _points(outcome: Outcome) -> list[Point]:
         if item.failed:
             raise UsageError(f"{item.entry.label} failed at {item.entry.how}: {item.failed}")
         seconds = describe(np.concatenate(item.seconds(*TRACKING)))
-        found.append(Point(item.entry.label, int(item.entry.how), seconds))
+        cpu_ms = _median_ms(np.concatenate(item.cpu_seconds()))
+        found.append(Point(item.entry.label, int(item.entry.how), seconds, cpu_ms))
     return found
+
+
+def _median_ms(seconds: NDArray[np.float64]) -> float:
+    return round(float(np.median(seconds)) * 1e3, 4)

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import NullLocator, StrMethodFormatter
 
 from .sweep import SWEEPS, Point
 
 SIZE = (6.6, 4.2)
+PROPORTIONAL = ("targets",)
+"""Sweeps whose cost grows with the amount: on two logarithmic scales that is a straight line."""
 
 
 def sweep_picture(name: str, points: Sequence[Point], about: str) -> bytes:
@@ -25,9 +27,10 @@ def sweep_picture(name: str, points: Sequence[Point], about: str) -> bytes:
         axes[0].plot(amounts, [point.seconds["median_ms"] for point in mine], marker="o", label=series)
         low, high = ([point.seconds[key] for point in mine] for key in ("q1_ms", "q3_ms"))
         axes[0].fill_between(amounts, low, high, alpha=0.2)
+        axes[0].plot(amounts, [point.cpu_ms for point in mine], linestyle=":", color=axes[0].lines[-1].get_color())
         if has_memory:
             axes[1].plot(amounts, [point.memory_mib for point in mine], marker="o", label=series)
-    _finish(axes[0], name, points, "milliseconds a frame, median and quartiles")
+    _finish(axes[0], name, points, "milliseconds a frame: median, quartiles;\ndotted: processor time")
     if has_memory:
         _finish(axes[1], name, points, "resident memory, MiB")
     figure.suptitle(about, fontsize=9, parse_math=False)
@@ -41,7 +44,11 @@ def _finish(axes: Axes, name: str, points: Sequence[Point], what: str) -> None:
     amounts = sorted({point.amount for point in points})
     axes.set_xticks(amounts, [f"{amount:,}" for amount in amounts])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=0)
+    if name in PROPORTIONAL:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    else:
+        axes.set_ylim(0, 1.08 * axes.dataLim.ymax)
     axes.set_xlabel(SWEEPS[name][1])
     axes.set_ylabel(what)
     axes.grid(alpha=0.3)

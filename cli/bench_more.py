@@ -97,12 +97,12 @@ def _about(clip: Clip) -> dict[str, Any]:
 def _table(name: str, points: list[Point]) -> Table:
     table = Table(title=name, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", no_wrap=True)
-    for column in (SWEEPS[name][1], "ms a frame", "q1", "q3", "p99", "MiB"):
+    for column in (SWEEPS[name][1], "ms a frame", "q1", "q3", "p99", "cpu", "MiB"):
         table.add_column(column, justify="right", no_wrap=True)
     for point in points:
         values = [f"{point.seconds[f'{key}_ms']:.2f}" for key in ("median", "q1", "q3", "p99")]
         memory = "-" if point.memory_mib is None else f"{point.memory_mib:.1f}"
-        table.add_row(escape(point.series), f"{point.amount:,}", *values, memory)
+        table.add_row(escape(point.series), f"{point.amount:,}", *values, f"{point.cpu_ms:.2f}", memory)
     return table
 
 

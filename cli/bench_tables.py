@@ -100,7 +100,7 @@ def ratio_lines(report: Mapping[str, Any]) -> list[str]:
         until = "" if boxes["parted_by_rounding_at_frame"] is None else ", until a rounding parts them"
         alike = f"  boxes within {boxes['largest_difference_px']:.2g} px over {boxes['frames_compared']} frames{until}"
         if not boxes["meant_to_be_equal"]:
-            alike = f"  boxes overlap by {boxes['overlap']:.3f}: it takes whole pixels and has other rules"
+            alike = f"  boxes overlap by {boxes['overlap']:.3f}: they are not meant to be equal"
         lines += [
             f"[bold]{escape(found['bundle'])}, {_threads(found['threads'])}: {found['fast']} is "
             f"{_times(found['total'])} as fast as {found['slow']}[/bold]",

@@ -71,6 +71,7 @@ def test_a_sweep_has_a_point_for_every_amount(name, amounts, clip, tiny_trk):
     assert [point.amount for point in points] == list(amounts)
     for point in points:
         assert 0 < point.seconds["q1_ms"] <= point.seconds["median_ms"] <= point.seconds["q3_ms"]
+        assert point.cpu_ms > 0
     assert sum(advanced) > 0
 
 
