@@ -90,10 +90,12 @@ _ALEXNET = Schedule(
     unfreeze={"backbone": NEVER} | {f"backbone.features.{n}": 0.2 for n in (11, 12, 14, 15)},
 )
 
+_LIGHT = Schedule(1e-3, 1e-5, "cosine", 0.02, 1e-4, optimiser="adamw")
 _SASIAM = Schedule(1e-2, 1e-3, "step", drop=25 / 30, decay=5e-4)
 
 SCHEDULES: dict[str, Schedule] = {
-    "siamrpnpp/light": Schedule(1e-3, 1e-5, "cosine", 0.02, 1e-4, optimiser="adamw"),
+    "siamrpnpp/light": _LIGHT,
+    "siamrpnpp/small": _LIGHT,
     # Source: STVIR/pysot (20 epochs, 5 of warm-up, layer2-4 from the tenth at a tenth of the rate; AlexNet: 50 epochs,
     # conv4 and conv5 from the tenth at the full rate).
     "siamrpnpp": _PYSOT,
