@@ -75,10 +75,8 @@ Examples:
     "--update-template",
     "template_rate",
     type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
     metavar="RATE",
-    help="Let the template follow the target's appearance, a share of the newest at a time, such as 0.1.",
+    help="Let the template follow the target's appearance by this share at a time; 0: never. Default: the bundle's.",
 )
 @click.option("--backend", default="auto", show_default=True, help="Runtime of the bundles.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")

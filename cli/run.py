@@ -83,10 +83,8 @@ Examples:
 @click.option(
     "--update-template",
     type=click.FloatRange(0, 1),
-    default=0.0,
-    show_default=True,
     metavar="RATE",
-    help="Let the template follow the target's appearance, a share of the newest at a time, such as 0.1.",
+    help="Let the template follow the target's appearance by this share at a time; 0: never. Default: the bundle's.",
 )
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")

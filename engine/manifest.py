@@ -133,6 +133,8 @@ class Manifest(Rule):
     versions: dict[str, str] = {}
     calibration: Calibration | None = None
     """What turns scores into probabilities; None until `trk-calibrate` was run."""
+    template_rate: float = Field(default=0.0, ge=0, le=1)
+    """Rate at which the template follows the target's appearance, once the bundle is calibrated."""
     files: tuple[File, ...]
 
     @field_validator("schema_version")

@@ -45,7 +45,7 @@ class MultiTracker:
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
-        template_rate: float = 0.0,
+        template_rate: float | None = None,
         together: bool | None = None,
     ):
         if isinstance(bundle, Tracker):

@@ -40,7 +40,7 @@ _MEMORY = TypeAdapter(tuple[float | None, bool, Annotated[int, Field(ge=0)]])
 
 
 class Step:
-    """Tracks targets whose state the caller keeps; results equal those of `Tracker` on the same frames.
+    """Tracks targets whose state the caller keeps; results equal those of `Tracker(template_rate=0)` on these frames.
 
         step = Step()
         state = step.start(frame, (x, y, w, h))
@@ -52,8 +52,9 @@ class Step:
 
     def __init__(self, tracker: Tracker | None = None):
         self._tracker = tracker or Tracker()
-        if self._tracker.template_rate:
+        if self._tracker.template_rate not in (0.0, self._tracker.manifest.template_rate):
             raise UsageError("a state holds one template: give a step a tracker that does not update its own")
+        self._tracker.template_rate = 0.0
         files = sorted((file.name, file.sha256) for file in self._tracker.manifest.files)
         self._bundle = hashlib.sha256(repr(files).encode()).hexdigest()
         self._kernels: OrderedDict[bytes, Any] = OrderedDict()

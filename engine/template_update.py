@@ -1,4 +1,6 @@
-"""When and how a template follows the target's appearance. Off unless asked for: it may learn what covers the target.
+"""When and how a template follows the target's appearance.
+
+Off unless the bundle or the caller asks for it: no upstream does it, and it may learn what covers the target.
 
 The kernels become half those of the first frame, which were surely right, and half a running mean of later ones. Source
 of the running mean: D. S. Bolme et al., "Visual object tracking using adaptive correlation filters", 2010, sec. 3.5.
@@ -21,8 +23,13 @@ def is_due(rate: float, frame_index: int, confidence: float | None) -> bool:
     return rate > 0 and frame_index % EVERY == 0 and confidence is not None and confidence >= SURE
 
 
-def check_rate(rate: float, manifest: Manifest) -> float:
-    """Return `rate`. Raises UsageError: it is no share, or the bundle can't tell which frames to learn from."""
+def choose_rate(rate: float | None, manifest: Manifest) -> float:
+    """Return `rate`, or the bundle's where it is None.
+
+    Raises UsageError: it is no share, or the bundle can't tell which frames to learn from.
+    """
+    if rate is None:
+        return manifest.template_rate if manifest.calibration else 0.0
     if not 0 <= rate <= 1:
         raise UsageError(f"the rate at which a template is updated is a share between 0 and 1, not {rate:g}")
     if rate > 0 and manifest.calibration is None:

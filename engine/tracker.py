@@ -26,7 +26,7 @@ from .result import Box, Result, StageTimes
 from .scan import windows
 from .state import State
 from .target import Motion, Target
-from .template_update import ANCHORED, check_rate, is_due
+from .template_update import ANCHORED, choose_rate, is_due
 
 
 class Tracker:
@@ -43,8 +43,8 @@ class Tracker:
     hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
     was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
     `policy.POLICIES`. `template_rate`: share, 0 to 1, of the newest appearance in the running mean that the template
-    follows; 0, what every upstream does, leaves it as `init` saw it. Policies other than "follow", and rates above 0,
-    need a calibrated bundle. One tracker serves one thread.
+    follows; 0, what every upstream does, leaves it as `init` saw it; None is the bundle's, 0 for every model of an
+    upstream. Policies other than "follow", and rates above 0, need a calibrated bundle. One tracker serves one thread.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Tracker:
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
-        template_rate: float = 0.0,
+        template_rate: float | None = None,
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
         self.policy = check_policy(on_lost, self.manifest)
-        self.template_rate = check_rate(template_rate, self.manifest)
+        self.template_rate = choose_rate(template_rate, self.manifest)
         try:
             self.backend = load_backend(self.bundle, backend, device, threads)
         finally:

@@ -109,6 +109,7 @@ def export_bundle(
             )
             for search, graph, batches in zip(searches, traced.searches, traced.batches, strict=True)
         ),
+        template_rate=row.template_rate,
         params=values,
         presets={name: {**row.params, **row.presets[name].params} for name in _same_crops(row, chosen)},
         preset=chosen,

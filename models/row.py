@@ -75,6 +75,8 @@ class Row:
     shipped: str | None = None
     """File in weights/ that ships with trk."""
     notes: str = ""
+    template_rate: float = 0.0
+    """Rate at which the template follows the target's appearance; 0 in every upstream."""
 
     @property
     def name(self) -> str:

@@ -82,6 +82,22 @@ def test_next_target_begins_with_a_template_of_its_own(sure, changing, clip):
     np.testing.assert_array_equal(scores(tracker, changing, clip.boxes[0]), first)
 
 
+def test_rate_of_the_bundle_holds_unless_another_is_asked_for(sure, tiny_bundle, clip, tmp_path):
+    path = sure(5)
+    bundle = Bundle(path)
+    files = {file.name: bundle.read(file.name) for file in bundle.manifest.files}
+    own, uncalibrated = bundle.manifest.model_copy(update={"template_rate": 0.5}), Bundle(tiny_bundle).manifest
+    write_bundle(tmp_path / "own.trk", own, files)
+    assert Tracker(tmp_path / "own.trk").template_rate == 0.5
+    assert Tracker(tmp_path / "own.trk", template_rate=0).template_rate == 0
+    write_bundle(tmp_path / "plain.trk", uncalibrated.model_copy(update={"template_rate": 0.5}), files)
+    assert Tracker(tmp_path / "plain.trk").template_rate == 0
+    alone = Tracker(tmp_path / "own.trk", threads=1, template_rate=0)
+    step = Step(Tracker(tmp_path / "own.trk", threads=1))
+    results, _ = step.run(step.start(clip.frames[0], clip.boxes[0]), clip.frames[1:])
+    np.testing.assert_array_equal([result.score for result in results], scores(alone, clip.frames, clip.boxes[0]))
+
+
 def test_rates_that_make_no_sense_are_refused(sure, tiny_bundle):
     with pytest.raises(UsageError, match="share between 0 and 1"):
         Tracker(sure(5), template_rate=1.5)
