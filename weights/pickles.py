@@ -9,6 +9,7 @@ Source of the format: pytorch/pytorch:torch/serialization.py, torch/_utils.py.
 """
 
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from torch import Tensor
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
+PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 
 STORAGES = {
     "FloatStorage": torch.float32,
@@ -68,6 +70,8 @@ def read_pickled(path: Path) -> Any:
         with zipfile.ZipFile(path) as archive:
             pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             folder = pickled.removesuffix("data.pkl")
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise RefusedError("its members are compressed, which PyTorch never does")
             with archive.open(pickled) as file:
                 loaded = Reader(file).load()
             return _real(loaded, lambda storage: archive.read(f"{folder}data/{storage.key}"))
@@ -115,7 +119,21 @@ class Reader(pickle.Unpickler):
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="latin1")
+        self._file = file
         self.storages: list[Storage] = []
+
+    def load(self) -> Any:
+        """Return the object, once its program was looked through. Raises RefusedError.
+
+        The unpickler makes room for every memo entry up to the highest number it meets: five bytes could ask for
+        gigabytes. Writers number them in turn.
+        """
+        start = self._file.tell()
+        for count, (operation, argument, _) in enumerate(pickletools.genops(self._file)):
+            if operation.name in PUTS and not 0 <= int(argument) <= count + 1:
+                raise RefusedError(f"it numbers its objects up to {argument}, and has {count} before that")
+        self._file.seek(start)
+        return super().load()
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for `module.name` here. Raises RefusedError."""

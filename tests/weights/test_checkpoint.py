@@ -3,6 +3,7 @@
 import contextlib
 import io
 import pickle
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -299,3 +300,22 @@ def test_safetensors_that_cant_be_written_are_an_error_and_leave_nothing(tmp_pat
     with pytest.raises(CheckpointError, match="can't be written"):
         write_safetensors(tmp_path / "folder.safetensors", state())
     assert [path.name for path in tmp_path.iterdir()] == ["folder.safetensors"]
+
+
+@pytest.mark.parametrize("put", [b"r\xff\xff\xff\x7f", b"p2000000000\n"], ids=["binary", "text"])
+def test_a_pickle_that_asks_for_gigabytes_of_memo_is_refused(tmp_path: Path, put: bytes) -> None:
+    path = tmp_path / "memo.pth"
+    path.write_bytes(b"\x80\x02}" + put + b".")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="numbers its objects up to"):
+        read_checkpoint(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10  # KiB
+
+
+def test_an_archive_with_compressed_members_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb/data.pkl", pickle.dumps({"weight": b"0" * (1 << 20)}, 2))
+        archive.writestr("bomb/version", "3")
+    with pytest.raises(CheckpointError, match="refused"):
+        read_checkpoint(path)
