@@ -30,7 +30,7 @@ from ..errors import TrkError
 from ..export.bundle import export_bundle
 from ..export.weights import choose
 from ..weights.clips import sample
-from ..weights.shipped import HERE
+from ..weights.shipped import HERE, default_bundle
 from .report import area_under_roc, judged, plot, table
 
 SHIPPED = {"untrained": ("matching", "mobilenetv2"), "light": ("siamrpnpp", "light"), "small": ("siamrpnpp", "small")}
@@ -50,7 +50,8 @@ def specs(folder: Path, nanotrack: Path | None) -> list[Spec]:
         row, net, provenance = choose(model, variant, weights)
         export_bundle(row, folder / label, net, provenance)
         found.append(bundle_spec(folder / label, label, threads=1))
-    return [*found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
+    default = bundle_spec(default_bundle(), "default", threads=1)  # light, calibrated, so that its template is updated
+    return [default, *found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
 
 
 def accuracy(folder: Path, trackers: list[Spec], store: Store) -> tuple[dict[str, list[Run]], dict[str, str]]:

@@ -128,7 +128,7 @@ class Reader(pickle.Unpickler):
         """
         start = self._file.tell()
         for count, (operation, argument, _) in enumerate(pickletools.genops(self._file)):
-            if operation.name in PUTS and not 0 <= int(argument) <= count + 1:
+            if operation.name in PUTS and not 0 <= int(argument or 0) <= count + 1:
                 raise RefusedError(f"it numbers its objects up to {argument}, and has {count} before that")
         self._file.seek(start)
         return super().load()

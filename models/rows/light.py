@@ -19,6 +19,7 @@ LIGHT = Row(
     shipped="siamrpnpp_light.safetensors",
     geometry={"template_size": 159, "crop": {"recentre": True}, "limits": {"min_size": 4}},
     notes="The trunk is frozen ImageNet MobileNetV2, so crops become features once and training needs no more.",
+    template_rate=0.1,
 )
 
 ROWS = (

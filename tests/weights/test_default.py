@@ -22,6 +22,7 @@ def test_the_default_is_what_the_models_name_alone_exports():
     manifest = manifest_of(default_bundle())
     assert (manifest.model, manifest.variant) == (row.model, row.variant)
     assert manifest.params == dict(row.params)
+    assert manifest.template_rate == row.template_rate
     assert [search.size for search in manifest.searches] == [search.size for search in row.searches]
 
 
