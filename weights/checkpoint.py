@@ -118,7 +118,7 @@ def _archive_kind(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             size = sum(info.file_size for info in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise CheckpointError(f"{path.name} is damaged or cut short (zip): {_line(error)}; fetch it anew") from error
     if size > LARGEST:
         raise CheckpointError(f"{path.name} unpacks to {size / 2**30:.0f} GB: no checkpoint of a tracker is so large")

@@ -310,3 +310,15 @@ def test_a_pickle_that_asks_for_gigabytes_of_memo_is_refused(tmp_path: Path, put
     with pytest.raises(CheckpointError, match="numbers its objects up to"):
         read_checkpoint(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 256 << 10  # KiB
+
+
+def test_an_archive_of_a_version_to_come_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "future.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("future/data.pkl", b"")
+    data = bytearray(path.read_bytes())
+    central = data.rindex(b"PK\x01\x02")
+    data[central + 6 : central + 8] = (100).to_bytes(2, "little")
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="zip file version"):
+        read_checkpoint(path)
