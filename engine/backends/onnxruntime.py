@@ -167,9 +167,11 @@ class OnnxRuntimeBackend:
         """Run the graph for `len(kernels)` targets; kernels are put together again only when one of them is another."""
         batch = self._batches[graph, len(kernels)]
         if len(batch.kernels) != len(kernels) or any(a is not b for a, b in zip(batch.kernels, kernels, strict=True)):
-            for name, *values in zip(self._kernel_names, *kernels, strict=True):
-                together = np.concatenate([value.numpy() for value in values])
-                batch.binding.bind_ortvalue_input(name, self._ort.OrtValue.ortvalue_from_numpy(together))
+            parts = ([value.numpy() for value in values] for values in zip(*kernels, strict=True))
+            # The runtime reads them where they lie, for as long as they are bound.
+            batch.together = [self._ort.OrtValue.ortvalue_from_numpy(np.concatenate(values)) for values in parts]
+            for name, value in zip(self._kernel_names, batch.together, strict=True):
+                batch.binding.bind_ortvalue_input(name, value)
             batch.kernels = list(kernels)
         batch.size[:] = size
         self._params[:] = params
@@ -200,7 +202,9 @@ class _Together:
     size: NDArray[np.float32]
     output: SearchOutput
     kernels: list[Any] = field(default_factory=list)
-    """Whose kernels are bound, target by target."""
+    """Whose kernels are bound, target by target,"""
+    together: list[Any] = field(default_factory=list)
+    """and what is bound: all targets' in one value."""
 
 
 def _import() -> Any:
