@@ -1,8 +1,6 @@
 """What many tests share: bundles, each exported once a session, and a clip whose boxes are known."""
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,24 +10,6 @@ import pytest
 
 from trk.engine.bundle import Bundle
 from trk.video.writer import open_video
-
-STATUS = pytest.StashKey[int]()
-
-
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    session.config.stash[STATUS] = int(exitstatus)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End at once with the tests' own status: a run of the whole suite once crashed while the interpreter was torn down
-    (after 2,300 tests, in the order that native libraries and their threads end; no part of the suite did it alone).
-    """
-    if STATUS in config.stash and not hasattr(config, "workerinput"):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(config.stash[STATUS])
-
 
 SIDE = 48
 """Of the square that moves in the clip, in pixels."""
