@@ -13,9 +13,6 @@ from ..video.source import Image
 
 MISSING = "this needs the vot-trax package: pip install 'trk-engine[trax]'"
 
-_ABANDONED: list[Any] = []
-"""Clients whose program died: freeing one crashes the C library of vot-trax 4.0.2."""
-
 
 class TraxPeer:
     """Starts `command` for each target, as the VOT toolkit does, and ends it with the next one."""
@@ -64,7 +61,7 @@ class TraxPeer:
         if self._client is not None and self._process.poll() is None:
             with suppress(self._trax.TraxException):
                 self._client.quit()
-        self._client = None  # before the streams: it may close them itself
+        self._free()  # before the streams: it may close them itself
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 if stream is not None:
@@ -76,6 +73,12 @@ class TraxPeer:
             self._process.wait()
         self._process = None
 
+    def _free(self) -> None:
+        """Let the client go, its C handle first: cleaning that up writes a last line to the client's logger."""
+        if self._client is not None:
+            self._client._handle = None
+        self._client = None
+
     def _images(self, frame: Image) -> Any:
         # TraX has images in RGB.
         from trax.image import MemoryImage
@@ -83,7 +86,7 @@ class TraxPeer:
         return {"color": MemoryImage.create(np.ascontiguousarray(frame[:, :, ::-1]))}
 
     def _died(self, error: Exception) -> BackendError:
-        _ABANDONED.append(self._client)
+        self._free()
         code = self._process.poll() if self._process else None
         ended = "" if code is None else f" (it ended with {code})"
         return BackendError(f"command {' '.join(self._command)} stopped answering{ended}: {error}")

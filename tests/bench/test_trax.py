@@ -88,6 +88,24 @@ def test_a_program_that_dies_is_told_and_can_be_started_again(clip, tiny_trk):
     peer.close()
 
 
+def test_a_client_whose_program_died_is_freed_while_its_logger_lives(clip, tiny_trk):
+    import trax
+
+    def handles():
+        return [ref for ref in trax._finalize_refs.values() if hasattr(ref.item.contents, "metadata")]
+
+    peer = TraxPeer(command_line(tiny_trk))
+    peer.init(clip.frames[0], tuple(clip.boxes[0]))
+    client, before = peer._client, len(handles())
+    peer._process.kill()
+    with pytest.raises(BackendError, match="stopped answering"):
+        peer.update(clip.frames[1])
+    # Left to the end of the process, it would write to a logger that has gone: a segmentation fault.
+    assert len(handles()) == before - 1
+    assert client._handle is None
+    peer.close()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

@@ -139,7 +139,10 @@ def test_results_of_others_are_counted(data, out, tmp_path, clip, capsys):
 
 def test_opencvs_tracker_runs_on_the_same_frames(data, out, capsys):
     assert evaluate(data, out, "--tracker", "opencv:mil", "--only", "there", "--quiet") == 0
-    assert figures(out, "opencv-mil")["figures"]["sr50"]["mean"] > 0.3
+    found = figures(out, "opencv-mil")
+    assert found["fps"] > 0
+    assert 0 < found["figures"]["ao"]["mean"] < 1  # MIL is random: how well it does is not ours to say
+    assert (out / "results" / "folder" / "opencv-mil" / "there.txt").read_text().count("\n") == 20
 
 
 def test_spoiled_sequences_are_left_out_and_told(data, out, capsys):
