@@ -22,6 +22,7 @@ from ..bundle import Bundle
 from ..manifest import Graph, Tensor
 from .base import SearchOutput
 from .cuda import Cuda
+from .events import CudaMarks, DeviceTimes
 from .plans import graphs_of
 from .trt_library import Library, load
 from .trt_plans import Say, gpu_of, plans
@@ -98,6 +99,13 @@ class TensorRTBackend:
         """Run one search graph and wait for its three results."""
         return self._search(self._searches[graph], [kernels], size, params)
 
+    def stages(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> DeviceTimes:
+        """Run one search graph in three parts and time each: see `events.Staged`."""
+        runner = self._searches[graph]
+        self._hold(runner, [kernels])
+        runner.write(size=size, params=params)
+        return runner.parts()
+
     def batches(self, graph: int) -> list[int]:
         """Return for how many targets at once there is a plan, most first."""
         return sorted((targets for number, targets in self._batches if number == graph), reverse=True)
@@ -115,15 +123,19 @@ class TensorRTBackend:
     def _search(
         self, runner: _Runner, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
+        self._hold(runner, kernels)
+        runner.write(size=size, params=params)
+        runner.run()
+        self._cuda.wait()
+        return runner.output
+
+    def _hold(self, runner: _Runner, kernels: Sequence[Any]) -> None:
+        """Put `kernels` where the plan reads them, those that do not lie there yet."""
         for number, (held, wanted) in enumerate(zip_longest(runner.held, kernels)):
             if held is not wanted:
                 for name, (address, bytes_) in wanted.places.items():
                     self._cuda.copy(runner.device[name] + number * bytes_, address, bytes_)
         runner.held = list(kernels)
-        runner.write(size=size, params=params)
-        runner.run()
-        self._cuda.wait()
-        return runner.output
 
     def mix(self, one: Any, other: Any, share: float) -> _Kernels:
         """Return (1 - share) one + share other, through host memory."""
@@ -188,6 +200,7 @@ class _Runner:
         self._steps()
         cuda.wait()
         self._captured = cuda.capture(self._steps)
+        self._parts: list[Any] | None = None
 
     @property
     def output(self) -> SearchOutput:
@@ -204,11 +217,31 @@ class _Runner:
         """Put one run into the stream, in one launch."""
         self._cuda.launch(self._captured)
 
+    def parts(self) -> DeviceTimes:
+        """Run once in three launches, and time them."""
+        if self._parts is None:
+            self._parts = [self._cuda.capture(part) for part in (self._upload, self._execute, self._download)]
+        marks = CudaMarks(self._cuda)
+        marks.mark()
+        for part in self._parts:
+            self._cuda.launch(part)
+            marks.mark()
+        return DeviceTimes(*marks.seconds())
+
     def _steps(self) -> None:
+        self._upload()
+        self._execute()
+        self._download()
+
+    def _upload(self) -> None:
         for name in self._inputs:
             self._cuda.upload(self.device[name], self.host[name])
+
+    def _execute(self) -> None:
         stream = int(self._cuda.stream)
         self._library.need(self._context.execute_async_v3(stream), f"run {self._graph.file}")
+
+    def _download(self) -> None:
         for name in self._results:
             self._cuda.download(self.host[name], self.device[name])
 

@@ -18,6 +18,7 @@ from ...errors import BackendError
 from ..bundle import Bundle
 from ..manifest import Graph
 from .base import SearchOutput
+from .events import DeviceTimes, HostMarks, Marks, TorchMarks
 from .plans import graphs_of
 
 
@@ -80,6 +81,13 @@ class TorchBackend:
         """Run one search graph."""
         return _output(self._searches[graph]({"size": size, "params": params}, kernels))
 
+    def stages(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> DeviceTimes:
+        """Run one search graph in three parts and time each: see `events.Staged`."""
+        marks = HostMarks() if self.device == "cpu" else TorchMarks(self._torch)
+        _output(self._searches[graph]({"size": size, "params": params}, kernels, marks))
+        marks.mark()
+        return DeviceTimes(*marks.seconds())
+
     def batches(self, graph: int) -> list[int]:
         """Return for how many targets at once there is a graph, most first."""
         return sorted((targets for number, targets in self._batches if number == graph), reverse=True)
@@ -112,13 +120,20 @@ class _Eager:
         self.host = {tensor.name: np.zeros(tensor.shape, tensor.dtype) for tensor in _host_inputs(graph)}
         self._inputs = {name: torch.from_numpy(array) for name, array in self.host.items()}
 
-    def __call__(self, values: dict[str, NDArray[Any]], kernels: dict[str, Any]) -> dict[str, Any]:
-        """Return the outputs for `values`, the crop in its buffer, and `kernels`."""
+    def __call__(
+        self, values: dict[str, NDArray[Any]], kernels: dict[str, Any], marks: Marks | None = None
+    ) -> dict[str, Any]:
+        """Return the outputs for `values`, the crop in its buffer, and `kernels`; `marks` get one a part."""
+        mark = marks.mark if marks else _nothing
+        mark()
         for name, value in values.items():
             if name in self.host:
                 self.host[name][:] = value
+        mark()
         with self._torch.inference_mode():
-            return self._run({**self._inputs, **kernels})
+            out = self._run({**self._inputs, **kernels})
+        mark()
+        return out
 
 
 class _Captured:
@@ -147,20 +162,33 @@ class _Captured:
             with torch.cuda.graph(self._graph):
                 self._out = run(self._device)
 
-    def __call__(self, values: dict[str, NDArray[Any]], kernels: dict[str, Any]) -> dict[str, Any]:
-        """Return the outputs for `values`, the crop in its buffer, and `kernels`; they are overwritten by the next."""
+    def __call__(
+        self, values: dict[str, NDArray[Any]], kernels: dict[str, Any], marks: Marks | None = None
+    ) -> dict[str, Any]:
+        """Return the outputs for `values`, the crop in its buffer, and `kernels`; they are overwritten by the next.
+
+        `marks` get one before the upload, one after it, and one after the network.
+        """
+        mark = marks.mark if marks else _nothing
         for name, value in values.items():
             if name in self.host:
                 self.host[name][:] = value
         with self._torch.inference_mode():
+            mark()
             for name, tensor in self._pinned.items():
                 self._device[name].copy_(tensor, non_blocking=True)
             if self._held is not kernels:
                 for name, tensor in kernels.items():
                     self._device[name].copy_(tensor)
                 self._held = kernels
+            mark()
             self._graph.replay()
+            mark()
         return self._out
+
+
+def _nothing() -> None:
+    """In the place of a mark where nobody times."""
 
 
 def _output(out: dict[str, Any]) -> SearchOutput:
