@@ -1,0 +1,29 @@
+import pytest
+
+from trk import BundleError, CheckpointError
+from trk.weights import shipped
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path):
+    """An installation that lost the files that ship with it."""
+    monkeypatch.setattr(shipped, "HERE", tmp_path)
+    return tmp_path
+
+
+def test_an_installation_without_its_default_bundle_says_so(empty):
+    with pytest.raises(BundleError, match="reinstall trk-engine"):
+        shipped.default_bundle()
+
+
+@pytest.mark.parametrize("there", ["net.safetensors", "net.md"])
+def test_weights_without_their_card_are_not_used_nor_a_card_without_weights(empty, there):
+    (empty / there).write_text("Licence: MIT\n")
+    with pytest.raises(CheckpointError, match="reinstall trk-engine"):
+        shipped.shipped_weights("net.safetensors")
+
+
+def test_terms_are_those_of_the_card(empty):
+    (empty / "net.safetensors").write_bytes(b"")
+    (empty / "net.md").write_text("# Net\n\nLicence: MIT\nNotice: made of other weights\n\nText: more\n")
+    assert shipped.shipped_weights("net.safetensors")[1:] == ("MIT", "made of other weights")
