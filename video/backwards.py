@@ -4,7 +4,7 @@ Kept in memory are at most `KEPT` decoded frames; of a longer group the end is d
 what comes before, so that memory does not grow with the distance of key frames.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from ..errors import SourceError
-from .damage import Continuity, why_cut_short
 from .files import ContainerSource, ToBgr, open_file, picture_stream
 from .source import DEFAULT_FPS, Frame, Position, Source
+from .survey import survey
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
@@ -44,10 +44,13 @@ class BackwardsVideo(Source):
         width, height = self.size_wh
         self._kept = max(MIN_KEPT, KEPT_BYTES // (width * height * 3))
         try:
-            self._shown, self._keys = self._survey()
+            self._survey = survey(self._container, self._stream)
+            if self._survey.flaw is not None:
+                raise SourceError(f"{self._path} can't be read backwards: {self._survey.flaw}")
         except BaseException:
             self.close()
             raise
+        self._shown = self._survey.shown
         self._base = float(self._stream.time_base or 1 / DEFAULT_FPS)
         self.count: int = len(self._shown)
         self._frames = self._decoded(self._stop_behind(last))
@@ -68,44 +71,12 @@ class BackwardsVideo(Source):
             return min(last + 1, self.count)
         return bisect_right(self._shown, self._shown[0] + last / self._base + 1e-6)
 
-    def _survey(self) -> tuple[list[int], list[int]]:
-        """Time stamps (in ticks) of all pictures and of the key frames among them, ascending; nothing is decoded."""
-        shown: list[int] = []
-        keys: list[int] = []
-        seen = Continuity(self._container.format.name)
-        try:
-            for packet in self._container.demux():
-                if packet.stream.index != self._stream.index:
-                    seen.skip(packet)
-                elif packet.size and not packet.is_discard:
-                    self._refuse(seen.check(packet) if shown else None)
-                    if packet.pts is None:
-                        raise self._refusal(
-                            "it has no time stamps: put it in a container, ffmpeg -i in -c copy out.mp4"
-                        )
-                    shown.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-        except av.error.FFmpegError as error:
-            self._refuse(error.strerror or str(error))
-        self._refuse(why_cut_short(self._container, self._stream, seen))
-        shown.sort()
-        keys = [key for key in sorted(keys) if key >= shown[0]]
-        return shown, keys if keys and keys[0] == shown[0] else [shown[0], *keys]
-
-    def _refuse(self, why: str | None) -> None:
-        if why is not None:
-            raise self._refusal(why)
-
-    def _refusal(self, why: str) -> SourceError:
-        return SourceError(f"{self._path} can't be read backwards: {why}")
-
     def _decoded(self, stop: int) -> Iterator[Frame]:
         """Frames `stop` - 1 down to 0."""
         while stop > 0:
             # A group ends before the next key frame; the key itself is looked up by the last frame still to deliver.
-            key = self._keys[bisect_right(self._keys, self._shown[stop - 1]) - 1]
-            start = max(bisect_left(self._shown, key), stop - self._kept)
+            key = self._survey.key_before(stop - 1)
+            start = max(self._survey.number_at(key), stop - self._kept)
             pictures = self._between(key, start, stop)
             for index in range(stop - 1, start - 1, -1):
                 picture = pictures.pop(self._shown[index], None)

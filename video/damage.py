@@ -33,8 +33,9 @@ LATE_END_STEPS = 2.5
 class Continuity:
     """Watches the packets go by: marks, bytes that belong to no packet, and where the last picture ends."""
 
-    def __init__(self, container_format: str) -> None:
-        self.packets = 0
+    def __init__(self, container_format: str, packets: int = 0) -> None:
+        """`packets`: how many lie before the first that will be checked."""
+        self.packets = packets
         self.end_seconds = 0.0
         self.step_seconds = 0.0
         self._accounts_bytes = RESYNCING in container_format

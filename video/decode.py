@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 
@@ -15,14 +15,33 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
-def pictures(path: Path | str, container: "InputContainer", stream: "VideoStream") -> Iterator["VideoFrame"]:
+class Place(NamedTuple):
+    """A key frame, as a place to begin at."""
+
+    number: int = 0
+    """Its frame number."""
+    packets: int = 0
+    """Packets before it."""
+    pts: int | None = None
+    """Its time stamp; what is shown before it is left out. None: the beginning."""
+
+
+BEGINNING = Place()
+
+
+def pictures(
+    path: Path | str, container: "InputContainer", stream: "VideoStream", begin: Place = BEGINNING
+) -> Iterator["VideoFrame"]:
     """Decoded pictures in the order they are shown; SourceError where one is missing or damaged.
 
     Damage before the first good picture is forgiven: a recording may start in the middle of a group of pictures.
+    `begin`: the container was wound to there.
     """
     shown = 0
-    for group, damage in _Groups(container, stream):
+    for group, damage in _Groups(container, stream, begin):
         for picture in group:
+            if begin.pts is not None and picture.pts is not None and picture.pts < begin.pts:
+                continue
             if not picture.is_corrupt:
                 yield picture
                 shown += 1
@@ -31,7 +50,7 @@ def pictures(path: Path | str, container: "InputContainer", stream: "VideoStream
                 break
         if damage is not None and shown:
             raise SourceError(
-                f"{path}: frame {shown} can't be decoded ({damage}): the file is damaged or cut short; "
+                f"{path}: frame {begin.number + shown} can't be decoded ({damage}): the file is damaged or cut short; "
                 f"the {shown} frames before it are good"
             )
 
@@ -45,10 +64,10 @@ def seconds(picture: "VideoFrame", stream: "VideoStream") -> float | None:
 class _Groups:
     """What each packet brings: pictures that are good so far, and the damage behind them or None."""
 
-    def __init__(self, container: "InputContainer", stream: "VideoStream") -> None:
+    def __init__(self, container: "InputContainer", stream: "VideoStream", begin: Place) -> None:
         self._container = container
         self._stream = stream
-        self._continuity = Continuity(container.format.name)
+        self._continuity = Continuity(container.format.name, begin.packets)
         self._last: float | None = None
 
     def __iter__(self) -> Iterator[tuple[list["VideoFrame"], str | None]]:

@@ -14,8 +14,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import SourceError
-from .decode import pictures, seconds
-from .source import DEFAULT_FPS, Frame, Image, Position, Source, first_bytes
+from .decode import BEGINNING, Place, pictures, seconds
+from .source import DEFAULT_FPS, SLACK_SECONDS, Frame, Image, Position, Source, first_bytes
+from .survey import survey
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -58,6 +59,8 @@ class ContainerSource(Source):
         self._stream = picture_stream(container, name)
         try:
             self._to_bgr = ToBgr()
+            self._began: float | None = None
+            self._stored_wh = (0, 0)
             self.fps = _rate(self._stream)
             self.count = _expected_frames(self._container, self._stream)
             self._frames: Iterator[Frame] = self._decoded()
@@ -80,24 +83,27 @@ class ContainerSource(Source):
         self._first = None
         self._container.close()
 
-    def _decoded(self) -> Iterator[Frame]:
-        start: float | None = None
-        time, size = 0.0, (0, 0)
-        for index, picture in enumerate(pictures(self._path, self._container, self._stream)):
+    def _decoded(self, begin: Place = BEGINNING, number: int = 0) -> Iterator[Frame]:
+        """The frames from `number` on, decoded from `begin` on, to which the container was wound."""
+        time = 0.0
+        for index, picture in enumerate(pictures(self._path, self._container, self._stream, begin), begin.number):
             moment = seconds(picture, self._stream)
+            size = picture.width, picture.height
             if index == 0:
-                start, size = moment, (picture.width, picture.height)
-            elif moment is None or start is None:
+                self._began, self._stored_wh = moment, size
+            elif moment is None or self._began is None:
                 # Raw streams carry no time stamps at all: the rate stands in for them.
                 time += 1.0 / (self.fps or DEFAULT_FPS)
             else:
-                time = moment - start
-            if (picture.width, picture.height) != size:
+                time = moment - self._began
+            if size != self._stored_wh:
+                width, height = self._stored_wh
                 raise SourceError(
-                    f"{self._path} changes from {size[0]}x{size[1]} to {picture.width}x{picture.height} at frame "
-                    f"{index}: convert it to one size first (ffmpeg -i in -vf scale={size[0]}:{size[1]} out.mp4)"
+                    f"{self._path} changes from {width}x{height} to {size[0]}x{size[1]} at frame "
+                    f"{index}: convert it to one size first (ffmpeg -i in -vf scale={width}:{height} out.mp4)"
                 )
-            yield Frame(index, time, self._to_bgr(picture))
+            if index >= number:
+                yield Frame(index, time, self._to_bgr(picture))
 
 
 class VideoFile(ContainerSource):
@@ -108,6 +114,28 @@ class VideoFile(ContainerSource):
         self._file = path
         super().__init__(open_file(path), str(path))
         self.name = path.name
+
+    def skip_to(self, position: Position) -> None:
+        """Wind to the key frame before `position`; nothing happens where it can't be told which frame that is."""
+        with open_file(self._file) as container:
+            found = survey(container, picture_stream(container, str(self._file)), until=position)
+        if found.flaw is not None or not found.whole or not self._stream.time_base:
+            return
+        number = found.number_of(position, float(self._stream.time_base))
+        if not number < len(found.shown) or found.key_before(number) == found.shown[0]:
+            return
+        key = found.key_before(number)
+        self._container.seek(key, stream=self._stream, backward=True)
+        begin = Place(found.number_at(key), found.packets[key], key)
+        try:
+            self._frames = self._decoded(begin, number)
+            self._first = next(self._frames, None)
+        except SourceError:
+            self._first = None
+        expected = (found.shown[number] - found.shown[0]) * float(self._stream.time_base)
+        if self._first is None or abs(self._first.time - expected) > SLACK_SECONDS:  # it was wound to somewhere else
+            self.close()
+            super().__init__(open_file(self._file), str(self._file))
 
     def backwards(self, last: Position | None = None) -> Source:
         """The frames from `last` (None: the last one) to the first, with their own numbers and times."""

@@ -4,6 +4,7 @@ import glob
 import re
 import zlib
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import cast
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
-from .source import DEFAULT_FPS, IMAGE_SUFFIXES, Frame, Image, Position, Source, first_bytes
+from .source import DEFAULT_FPS, IMAGE_SUFFIXES, SLACK_SECONDS, Frame, Image, Position, Source, first_bytes
 
 # OpenCV 5 moved it.
 set_log_level = cast("Callable[[int], int]", getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel)
@@ -51,6 +52,12 @@ class ImageSource(Source):
             )
         self._next = index + 1
         return Frame(index, index / DEFAULT_FPS, image)
+
+    def skip_to(self, position: Position) -> None:
+        """Leave out the images before `position`."""
+        number = position if isinstance(position, int) else ceil((position - SLACK_SECONDS) * DEFAULT_FPS)
+        if number > 0:
+            self._first, self._next = None, min(number, len(self._paths))
 
     def backwards(self, last: Position | None = None) -> Source:
         """The images from `last` (None: the last one) to the first, with their own numbers and times."""

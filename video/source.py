@@ -19,6 +19,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".t
 DEFAULT_FPS = 25.0
 """Frames a second where the source has no clock of its own (images)."""
 
+SLACK_SECONDS = 1e-4
+"""A time typed with four digits still meets its frame."""
+
 Image = NDArray[np.uint8]
 """uint8 [H, W, 3] BGR."""
 
@@ -71,6 +74,13 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back what is held open; more than once is fine."""
+
+    def skip_to(self, position: Position) -> None:
+        """Leave out frames before `position`, all or some, where that costs less than reading them.
+
+        Before the first frame is asked for; numbers and times stay what they are.
+        """
+        del position  # a pipe, a stream: everything is read
 
     def backwards(self, last: Position | None = None) -> "Source":
         """The same frames from the last to the first, numbers and times as before; this source is used up.

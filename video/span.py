@@ -5,11 +5,9 @@ from pathlib import Path
 
 from ..errors import SourceError, UsageError
 from .ahead import Ahead
-from .source import DEFAULT_FPS, Frame, Position, Source, open_source
+from .source import DEFAULT_FPS, SLACK_SECONDS, Frame, Position, Source, open_source
 
 CLOCK = re.compile(r"(?:(\d+):)?(\d{1,2}):(\d{1,2}(?:\.\d+)?)")
-SLACK_SECONDS = 1e-4
-"""A time typed with four digits still meets its frame."""
 
 
 def parse_position(text: str, option: str) -> Position:
@@ -39,6 +37,8 @@ class Span(Source):
         self.name, self.size_wh, self.fps, self.live = source.name, source.size_wh, source.fps, source.live
         self.count = _count(source, start, end)
         self._start, self._end, self._reverse = start, end, reverse
+        if start and not reverse:
+            source.skip_to(start)
         self._source = _turned(source, end) if reverse else source
         self._delivered = False
         self._over = False

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,56 @@ def test_backwards_are_the_same_frames_the_other_way_round(
     for one, other in zip(backwards, reversed(forwards), strict=True):
         assert one.time == pytest.approx(other.time, abs=1e-6)
         np.testing.assert_array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("start", [1, 11, 12, 25, 0.5])
+def test_a_later_start_gives_the_same_frames(video: Path, start: float) -> None:
+    with open_source(video) as source:
+        wanted = [frame for frame in source if (frame.index if isinstance(start, int) else frame.time) >= start]
+    if not wanted:
+        pytest.skip("the clip ends before")
+    with open_span(video, start) as source:
+        found = list(source)
+    assert [frame.index for frame in found] == [frame.index for frame in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.time == pytest.approx(other.time, abs=1e-6)
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("form", ["mp4", "mkv", "ts", "avi", "h264", "webm"])
+def test_a_later_start_in_every_container(tmp_path: Path, form: str) -> None:
+    codec = {"avi": "mpeg4", "webm": "libvpx"}.get(form, "libx264")
+    options = {"libx264": {"bf": "2", "g": "8"}, "mpeg4": {"bf": "2", "g": "8"}}.get(codec, {"g": "8"})
+    video = small_clips.write_clip(tmp_path / f"clip.{form}", codec=codec, options=options)
+    with open_source(video) as source:
+        wanted = list(source)[21:]
+    with open_span(video, 21) as source:
+        found = list(source)
+    assert [frame.index for frame in found] == [frame.index for frame in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.time == pytest.approx(other.time, abs=1e-6)
+        np.testing.assert_array_equal(one.image, other.image)
+
+
+def test_a_later_start_decodes_from_the_key_frame_before_it(tmp_path: Path) -> None:
+    video = small_clips.write_clip(tmp_path / "clip.mp4", options={"g": "10", "bf": "0"})
+    position, size = small_clips.packets(video)[5]
+    data = bytearray(video.read_bytes())
+    data[position : position + size] = bytes(size)  # what is not decoded can't do harm
+    video.write_bytes(data)
+    with open_span(video, 23) as source:
+        assert [frame.index for frame in source] == list(range(23, 40))
+    with pytest.raises(SourceError, match="frame 5 can't be decoded"), open_span(video, 8) as source:
+        list(source)
+
+
+def test_images_before_a_later_start_are_not_read(tmp_path: Path, clip: object) -> None:
+    folder = Path(shutil.copytree(clip.folder, tmp_path / "images"))  # type: ignore[attr-defined]
+    sorted(folder.iterdir())[3].write_bytes(b"")
+    with open_span(folder, 6) as source:
+        assert [frame.index for frame in source] == list(range(6, 20))
+    with open_span(folder, 0.16 + 0.04) as source:
+        assert next(source).index == 5
 
 
 def test_images_go_backwards_too(clip: object) -> None:
