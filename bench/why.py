@@ -34,7 +34,7 @@ class Why:
         except OSError as error:
             raise SinkError(f"can't write pictures into {folder} ({error.strerror}): name a folder") from None
         self._folder = folder
-        self._recorder = Recorder(tracker.backend)
+        self._recorder = Recorder(tracker.backend, self._explainer.template)
         tracker.backend = cast(Backend, self._recorder)
         self._falls = Falls()
         self._title = f"{tracker.manifest.title}, {tracker.manifest.precision}"

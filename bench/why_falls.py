@@ -4,7 +4,7 @@ Everything is kept small: a few search crops for each of the deepest falls, howe
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
@@ -27,18 +27,23 @@ FALL = 0.3
 MOST = 6
 
 
-class Template(NamedTuple):
-    """What the kernels were made of."""
+Arrays = dict[str, NDArray[Any]]
+"""Kernels as the search graph takes them, by name."""
+TemplateOf = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]], Arrays]
+"""Kernels of a template crop, the target's size in it and the hyper-parameters."""
 
-    crop: NDArray[np.uint8]
-    size: NDArray[np.float32]
-    params: NDArray[np.float32]
+
+class Held(NamedTuple):
+    """A backend's kernels, and the same as arrays."""
+
+    kernels: Kernels
+    arrays: Arrays
 
 
 class Call(NamedTuple):
     """One run of a search graph."""
 
-    template: Template
+    kernels: Arrays
     graph: int
     crop: NDArray[np.uint8]
     """[scales, S, S, 3] BGR."""
@@ -52,15 +57,18 @@ class Call(NamedTuple):
 class Asked:
     """What was last asked of a backend and its lanes."""
 
-    template: Template | None = None
     last: Call | None = None
 
 
 class Recorder:
-    """A backend that remembers what it was last asked; everything else is the backend it stands before."""
+    """A backend that remembers what it was last asked; everything else is the backend it stands before.
 
-    def __init__(self, backend: Backend, asked: Asked | None = None):
+    `template_of` makes kernels a second time, as arrays: what a backend keeps can't be looked into.
+    """
+
+    def __init__(self, backend: Backend, template_of: TemplateOf, asked: Asked | None = None):
         self._backend = backend
+        self._template_of = template_of
         self._asked = asked or Asked()
 
     def __getattr__(self, name: str) -> Any:
@@ -68,22 +76,25 @@ class Recorder:
 
     def lane(self) -> "Recorder":
         """Return a recorder before a lane of the backend; what it sees is remembered here, too."""
-        return Recorder(self._backend.lane(), self._asked)
+        return Recorder(self._backend.lane(), self._template_of, self._asked)
 
-    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> Kernels:
-        """Return the backend's kernels; remember the crop they are of."""
-        self._asked.template = Template(self._backend.template_crop.copy(), size.copy(), params.copy())
-        return self._backend.template(size, params)
+    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> Held:
+        """Return the backend's kernels, and those of the same crop as arrays."""
+        arrays = self._template_of(self._backend.template_crop, size, params)
+        return Held(self._backend.template(size, params), arrays)
 
-    def search(
-        self, graph: int, kernels: Kernels, size: NDArray[np.float32], params: NDArray[np.float32]
-    ) -> SearchOutput:
+    def mix(self, one: Held, other: Held, share: float) -> Held:
+        """Return both forms mixed."""
+        arrays = {name: a + share * (other.arrays[name] - a) for name, a in one.arrays.items()}
+        mixed = {name: value.astype(one.arrays[name].dtype) for name, value in arrays.items()}
+        return Held(self._backend.mix(one.kernels, other.kernels, share), mixed)
+
+    def search(self, graph: int, held: Held, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Return the backend's answer; remember what was asked, and it."""
-        found = self._backend.search(graph, kernels, size, params)
-        assert self._asked.template is not None
+        found = self._backend.search(graph, held.kernels, size, params)
         x, y, w, h = found.box[0].tolist()
         crop = self._backend.search_crops[graph].copy()
-        self._asked.last = Call(self._asked.template, graph, crop, size.copy(), params.copy(), (x, y, w, h))
+        self._asked.last = Call(held.arrays, graph, crop, size.copy(), params.copy(), (x, y, w, h))
         return found
 
     def take(self) -> Call | None:

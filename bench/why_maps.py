@@ -16,7 +16,7 @@ from ..engine.bundle import Bundle
 from ..engine.manifest import Graph
 from ..errors import BackendError, BundleError
 from .onnx_wire import Node, nodes, with_outputs
-from .why_falls import Call, Template
+from .why_falls import Call
 
 Map = NDArray[np.float32]
 WINDOW = "window_influence"
@@ -70,7 +70,16 @@ class Explainer:
             self._session(bundle, graph, [ranking, *boxes])
             for graph, (ranking, boxes) in zip(self._manifest.searches, self._values, strict=True)
         ]
-        self._kernels: tuple[Template, dict[str, Any]] | None = None
+
+    def template(
+        self, crop: NDArray[np.uint8], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> dict[str, NDArray[Any]]:
+        """Return the kernels of a template crop, by name."""
+        names = [tensor.name for tensor in self._manifest.template.outputs]
+        feeds = {"crop": crop, "size": size, "params": params}
+        wanted = {value.name for value in self._template.get_inputs()}
+        values = self._template.run(names, {name: value for name, value in feeds.items() if name in wanted})
+        return dict(zip(names, values, strict=True))
 
     def explain(self, call: Call) -> Maps:
         """Return the maps of what `call` was asked."""
@@ -97,7 +106,7 @@ class Explainer:
         """Return ranking [n], boxes [n, 4] or None, the offset chosen, and its index."""
         ranking, boxes = self._values[call.graph]
         feeds = {"crop": call.crop, "size": call.size, "params": np.array(list(params.values()), np.float32)}
-        feeds |= self._kernels_of(call.template)
+        feeds |= call.kernels
         session = self._searches[call.graph]
         wanted = {value.name for value in session.get_inputs()}
         found = session.run(
@@ -106,15 +115,6 @@ class Explainer:
         decoded = np.stack([value.reshape(-1) for value in found[3:]], axis=1) if boxes else None
         x, y = found[1][0, :2].tolist()
         return np.asarray(found[0], np.float32).reshape(-1), decoded, (x, y), int(found[2][0])
-
-    def _kernels_of(self, template: Template) -> dict[str, Any]:
-        if self._kernels is None or self._kernels[0] is not template:
-            names = [tensor.name for tensor in self._manifest.template.outputs]
-            feeds = {"crop": template.crop, "size": template.size, "params": template.params}
-            wanted = {value.name for value in self._template.get_inputs()}
-            values = self._template.run(names, {name: value for name, value in feeds.items() if name in wanted})
-            self._kernels = (template, dict(zip(names, values, strict=True)))
-        return self._kernels[1]
 
     def _session(self, bundle: Bundle, graph: Graph, outputs: list[str]) -> Any:
         options = self._ort.SessionOptions()

@@ -6,7 +6,7 @@ import pytest
 from nano import nano_bundle
 
 from trk.bench.why import Why
-from trk.bench.why_falls import AROUND, MOST, Call, Falls, Recorder, Template
+from trk.bench.why_falls import AROUND, MOST, Call, Falls, Recorder
 from trk.bench.why_maps import Explainer, Maps, Peak
 from trk.bench.why_picture import COLUMNS, GAP, TILE, reasons
 from trk.engine.bundle import Bundle
@@ -19,8 +19,7 @@ HIDDEN = 9
 
 def call(side: int = 8) -> Call:
     nothing = np.zeros((1, 2), np.float32)
-    template = Template(np.zeros((1, side, side, 3), np.uint8), nothing, nothing[0])
-    return Call(template, 0, template.crop, nothing, nothing[0], (0.0, 0.0, 1.0, 1.0))
+    return Call({}, 0, np.zeros((1, side, side, 3), np.uint8), nothing, nothing[0], (0.0, 0.0, 1.0, 1.0))
 
 
 def falls_of(scores: list[float]) -> Falls:
@@ -32,7 +31,7 @@ def falls_of(scores: list[float]) -> Falls:
 
 def recorded(bundle: Path, clip) -> tuple[Tracker, list[Call], list[Result]]:
     tracker = Tracker(bundle, threads=1)
-    recorder = tracker.backend = Recorder(tracker.backend)
+    recorder = tracker.backend = Recorder(tracker.backend, Explainer(Bundle(bundle)).template)
     tracker.init(clip.frames[0], clip.boxes[0])
     assert recorder.take() is None
     results, calls = [], []
@@ -92,6 +91,21 @@ def test_the_chosen_peak_is_the_one_the_tracker_took(which, clip, tiny_trk, tmp_
         influence = tracker.params["window_influence"]
         made = maps.penalised * (1 - influence) + maps.window * influence
         np.testing.assert_allclose(made, maps.ranking, atol=1e-4)
+
+
+def test_a_template_that_was_updated_is_explained_with_what_became_of_it(clip):
+    bundle = default_bundle()
+    explainer = Explainer(Bundle(bundle))
+    tracker = Tracker(bundle, threads=1, template_rate=0.5)
+    recorder = tracker.backend = Recorder(tracker.backend, explainer.template)
+    tracker.init(clip.frames[0], clip.boxes[0])
+    first = tracker.state.kernels
+    for frame in clip.frames[1:13]:
+        tracker.update(frame)
+        call = recorder.take()
+        _, _, offset, _ = explainer._run(call, dict(tracker.params))
+        np.testing.assert_allclose(offset, call.box[:2], atol=1e-3)
+    assert any(not np.array_equal(call.kernels[name], first.arrays[name]) for name in call.kernels)
 
 
 def test_the_score_of_the_chosen_peak_is_the_trackers_confidence(clip, tmp_path_factory):
