@@ -215,22 +215,24 @@ class Tracker:
             for number in range(first, first + min(self.policy.windows, len(places)))
         ]
         best = max(looks, key=lambda look: look.score if isfinite(look.score) else -inf)
-        if not self._sure(best.score):
+        if not self._sure(best):
             return None
         # Once more with the target in the middle, where networks judge best.
         centre = (best.centre[0] + best.moved[0], best.centre[1] + best.moved[1])
         (again,) = yield [Ask(state, seen, centre, 0, self._param_arrays[0])]
-        if not self._sure(again.score):
+        if not self._sure(again):
             return None
         state.target = replace(seen, frame_index=state.target.frame_index - 1)  # this frame was counted already
         box = self._advance(frame, state.target, again)
         state.recent = None
         return box, again.score, self._judge(state, again.score)
 
-    def _sure(self, score: float) -> bool:
+    def _sure(self, look: Look) -> bool:
         calibration = self.manifest.calibration
         assert calibration is not None
-        return isfinite(score) and calibration.probability(score, score) >= max(self.policy.sure, calibration.high)
+        if not all(isfinite(value) for value in (look.score, *look.moved)):
+            return False
+        return calibration.probability(look.score, look.score) >= max(self.policy.sure, calibration.high)
 
     def _result(self, state: State, box: Box, score: float, confidence: float | None) -> Result:
         own_rule = self.manifest.geometry.hysteresis is not None
