@@ -7,9 +7,15 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from trk.engine.bundle import Bundle
 from trk.video.writer import open_video
+
+# The same examples on every run: a push must not fail by chance. `--hypothesis-profile=random` looks for new ones.
+settings.register_profile("fixed", derandomize=True)
+settings.register_profile("random", derandomize=False)
+settings.load_profile("fixed")
 
 SIDE = 48
 """Of the square that moves in the clip, in pixels."""
@@ -68,6 +74,12 @@ def tiny_trk(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def many_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tiny bundle with graphs for two and for four targets at once."""
     return _exported("TINY", tmp_path_factory, targets=(2, 4))
+
+
+@pytest.fixture(scope="session")
+def whole_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny bundle with graphs that take whole frames, for one target and for two at once."""
+    return _exported("TINY", tmp_path_factory, targets=(2,), whole_frame=True)
 
 
 @pytest.fixture(scope="session")
