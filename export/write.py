@@ -12,6 +12,7 @@ from pathlib import Path
 from ..engine.bundle import Bundle
 from ..engine.manifest import MANIFEST_NAME, File, Manifest
 from ..errors import ExportError, UsageError
+from .exchange import exchange
 
 _OURS = ("*.onnx", "*.bin", "plans")
 """What a bundle's folder may hold besides its manifest."""
@@ -113,9 +114,16 @@ def _verify(path: Path) -> None:
 
 
 def _swap(fresh: Path, out: Path) -> None:
-    """Give `fresh` the name `out`; what had it is put back if that fails, and removed if not."""
-    if not out.exists():
-        fresh.rename(out)
+    """Give `fresh` the name `out`, in one step where the system can; what had the name is removed."""
+    try:
+        fresh.rename(out)  # nothing is there, or an empty folder
+    except OSError:
+        if not out.exists():
+            raise
+    else:
+        return
+    if exchange(fresh, out):
+        _remove(fresh)
         return
     aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=fresh.parent))
     old = aside / "old"
@@ -129,3 +137,10 @@ def _swap(fresh: Path, out: Path) -> None:
     finally:
         if out.exists():  # else it lies aside still, and is better kept there than lost
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)

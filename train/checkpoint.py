@@ -12,19 +12,26 @@ LATEST = "latest.pt"
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` beside `path`, flush it to the disk and rename it: a kill leaves the old file or the new one."""
+    """Write `state` beside `path`, flush it to the disk and rename it: a kill leaves the old file or the new one.
+
+    Raises CheckpointError: the disk is full, or can't be written to; what was under the name before stays.
+    """
     temporary = path.with_name(path.name + ".part")
-    with temporary.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    try:
+        with temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(f"{path} can't be written ({error.strerror or error}): make room and --resume") from error
 
 
 def load(path: Path, device: str = "cpu") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..bench.store import write_text
 from ..errors import CheckpointError, TrkError
 from .checkpoint import LATEST, load, random_state, restore_random, save
 from .gradients import forward_gradients
@@ -210,4 +211,4 @@ def _truncate(path: Path, step: int) -> None:
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     kept = lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= step]
-    path.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..bench.store import write_text
 from ..errors import CheckpointError, SourceError, UsageError
 from ..models.light import LightNet
 from ..models.network import SiameseNet
@@ -35,7 +36,7 @@ def write_options(out: Path, options: dict[str, Any]) -> None:
     """Keep the options of a run in its folder."""
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(options, indent=2, default=str)
-    (out / OPTIONS).write_text(text + "\n", encoding="utf-8")
+    write_text(out / OPTIONS, text + "\n")
 
 
 def read_options(out: Path) -> dict[str, Any]:

@@ -127,7 +127,7 @@ class TextSink(Sink):
         self._form = form
         self._tail = form.tail.encode()
         self._partial = PartialFile(path)
-        self._file = self._partial.temporary.open("wb", buffering=0)
+        self._file = self._partial.open()
         self._end = 0
         self._about = about
         self._frames = Frames()

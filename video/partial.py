@@ -1,6 +1,7 @@
 """A file that appears under its name only when it is complete."""
 
 import os
+from io import FileIO
 from pathlib import Path
 
 from ..errors import SinkError
@@ -26,6 +27,16 @@ class PartialFile:
             self.temporary.open("wb").close()
         except OSError as error:
             raise SinkError(f"can't write {path} ({error.strerror}): choose a folder you may write to") from error
+
+    def open(self) -> FileIO:
+        """Open it for writing without a buffer. Raises SinkError, and nothing is left then."""
+        try:
+            return self.temporary.open("wb", buffering=0)
+        except OSError as error:
+            self.discard()
+            raise SinkError(
+                f"can't write {self.path} ({error.strerror}): make room, or choose another folder"
+            ) from error
 
     def publish(self) -> None:
         """Give the file its name."""
