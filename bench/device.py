@@ -1,6 +1,6 @@
 """The GPUs that a measurement ran on: names, clocks, driver, power, and the versions of what drives them.
 
-nvidia-smi is asked first, then NVML, then PyTorch: whichever is there. Without any there is no GPU, and that is no error.
+nvidia-smi is asked first, then NVML, then PyTorch: whichever is there. No GPU is no error: then nothing is told.
 """
 
 import shutil

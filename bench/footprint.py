@@ -19,6 +19,7 @@ import numpy as np
 from ..engine.result import Box
 from ..errors import BackendError
 from ..video.source import Image
+from .device import gpus
 
 FRAMES = 20
 """Frames that are tracked before memory is read."""
@@ -30,9 +31,10 @@ STATUS = Path("/proc/self/status")
 def measure_footprint(recipe: Mapping[str, Any], frames: Sequence[Image], box: Box) -> dict[str, float | None]:
     """Return what opening a tracker by `recipe` and tracking `frames` from `box` took, in a process of its own.
 
-    `start_s`: from the command to the first box, of which `import_s`, `load_s` and `first_s` (taking the target and one
-    frame); `memory_mib`: resident when all is tracked, `peak_mib`: at most, `bare_mib`: before anything was opened,
-    with Python, NumPy and OpenCV loaded; `copied_bytes`: mean per frame, None where nobody can tell. Raises
+    `start_s`: from the command to the first box, of which `import_s`, `load_s` and `first_s`: taking the target
+    (`init_s`) and one frame (`frame_1_s`); `frame_2_s` is the one after it. `memory_mib`: resident when all is tracked,
+    `peak_mib`: at most, `bare_mib`: before anything was opened, with Python, NumPy and OpenCV loaded; `device_mib`:
+    what the GPUs' memory in use grew by; `copied_bytes`: mean per frame, None where nobody can tell. Raises
     BackendError where the process fails.
     """
     with tempfile.TemporaryDirectory(prefix="trk-bench-") as folder:
@@ -66,30 +68,39 @@ def main() -> None:
     bare = resident_mib()
     frames = np.load(told["frames"], mmap_mode="r")
     recipe, box = told["recipe"], tuple(told["box"])
+    on_device = recipe.get("device") == "cuda"
+    asked = perf_counter()
+    device_before = _device_mib() if on_device else None
     began = perf_counter()
-    if recipe["kind"] == "bundle":
-        from ..engine.tracker import Tracker  # noqa: F401
-    else:
-        from .peers import open_peer  # noqa: F401
+    _import(recipe["kind"])
     imported = perf_counter()
     if recipe.get("threads"):
         cv2.setNumThreads(recipe["threads"])
     tracker = open_recipe(recipe)
     loaded = perf_counter()
     tracker.init(np.array(frames[0]), box)
+    taken = perf_counter()
     tracker.update(np.array(frames[1]))
     first = perf_counter()
-    started = time() - told["began"]
+    started = time() - told["began"] - (began - asked)
+    again = perf_counter()
+    tracker.update(np.array(frames[2]))
+    second = perf_counter()
     each = [_copied(tracker, np.array(frame)) for frame in frames[2:]]
     copied = [value for value in each if value is not None]
+    device_after = _device_mib() if on_device else None
     found = {
         "start_s": round(started, 4),
         "import_s": round(imported - began, 4),
         "load_s": round(loaded - imported, 4),
         "first_s": round(first - loaded, 4),
+        "init_s": round(taken - loaded, 5),
+        "frame_1_s": round(first - taken, 5),
+        "frame_2_s": round(second - again, 5),
         "memory_mib": resident_mib(),
         "peak_mib": _figure_mib("VmHWM"),
         "bare_mib": bare,
+        "device_mib": None if device_before is None or device_after is None else device_after - device_before,
         "copied_bytes": round(sum(copied) / len(copied)) if copied else None,
     }
     print(json.dumps(found))
@@ -97,13 +108,39 @@ def main() -> None:
 
 def open_recipe(recipe: Mapping[str, Any]) -> Any:
     """Return the tracker that `recipe` tells of."""
-    if recipe["kind"] == "bundle":
-        from ..engine.tracker import Tracker
+    if recipe["kind"] == "upstream":
+        from .speed_against import open_upstream
 
-        return Tracker(recipe["path"], recipe["backend"], recipe["device"], recipe["threads"])
-    from .peers import open_peer, peer_spec
+        return open_upstream(recipe)
+    if recipe["kind"] == "peer":
+        from .peers import open_peer, peer_spec
 
-    return open_peer(peer_spec(recipe["target"]))
+        return open_peer(peer_spec(recipe["target"]))
+    from ..engine.tracker import Tracker
+
+    targets, threads = recipe["targets"], recipe["threads"]
+    tracker = Tracker(recipe["path"], recipe["backend"], recipe["device"], threads if targets == 1 else 1)
+    if targets == 1:
+        return tracker
+    from .crowd import Crowd
+
+    return Crowd(tracker, targets, threads)
+
+
+def _import(kind: str) -> None:
+    """Import what a tracker of this kind needs, so that it is no part of opening it."""
+    if kind == "bundle":
+        from ..engine.tracker import Tracker  # noqa: F401
+    elif kind == "upstream":
+        from .upstream_style import upstream_style  # noqa: F401
+    else:
+        from .peers import open_peer  # noqa: F401
+
+
+def _device_mib() -> float | None:
+    """Return the memory in use on all GPUs, whoever uses it; None where nobody tells."""
+    used = [one["memory_used_mib"] for one in gpus()]
+    return None if not used or None in used else float(sum(used))
 
 
 def _copied(tracker: Any, frame: Image) -> int | None:

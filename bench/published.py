@@ -5,7 +5,9 @@ from collections.abc import Sequence as Many
 from dataclasses import dataclass
 
 from ..engine.bundle import Bundle
-from ..models.row import Published, Row
+from ..models.published import FPS as SPEED
+from ..models.published import Published
+from ..models.row import Row
 from .accuracy import OnSet
 from .datasets.layouts import DataSet
 
@@ -25,8 +27,6 @@ MEASURES = {
     "OTB-100 AUC": Measures("otb", ("otb2015", "tb100"), "auc"),
     "GOT-10k val AO": Measures("got10k", ("val", None), "ao"),
 }
-SPEED = "fps"
-
 ALWAYS = (
     "Differences of a few thousandths are usual: the image decoder, the runtime's order of additions, and upstream's "
     "test scripts, some of which begin half a pixel off the annotation (PySOT) or clamp what they write (SiamDW)",

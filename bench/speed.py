@@ -75,6 +75,13 @@ class Entry:
     """Its boxes have to be those of the others of its label. Not so where it takes whole pixels or has other rules."""
     recipe: dict[str, Any] | None = None
     """How another process opens it; None where none can."""
+    targets: int = 1
+    """How many it follows at once."""
+
+    @property
+    def alike(self) -> tuple[str, int, int]:
+        """What two entries have to share for their ratio to be that of the ways they were run."""
+        return self.label, self.threads, self.targets
 
 
 @dataclass(frozen=True)
@@ -264,10 +271,10 @@ def agreement(one: Measured, other: Measured) -> Agreement:
 
 
 def pairs(measured: Sequence[Measured], baselines: Sequence[str]) -> Iterator[tuple[Measured, Measured]]:
-    """Yield each entry run as one of `baselines` with each that isn't, of the same bundle and number of threads."""
+    """Yield each entry run as one of `baselines` with each that isn't, of the same bundle, threads and targets."""
     for slow in measured:
         for fast in measured:
-            same = (slow.entry.label, slow.entry.threads) == (fast.entry.label, fast.entry.threads)
+            same = slow.entry.alike == fast.entry.alike
             if slow.failed or fast.failed:
                 continue
             if same and slow.entry.how in baselines and fast.entry.how not in baselines:
@@ -310,7 +317,8 @@ def _run(item: Measured, block: Sequence[Image]) -> None:
 def _require_same_boxes(warm: Sequence[Measured]) -> None:
     for one in warm:
         for other in warm:
-            if one.entry.label != other.entry.label or one.entry.about.get("precision", "fp32") != "fp32":
+            different = (one.entry.label, one.entry.targets) != (other.entry.label, other.entry.targets)
+            if different or one.entry.about.get("precision", "fp32") != "fp32":
                 continue
             if one.failed or other.failed or not (one.entry.same_boxes and other.entry.same_boxes):
                 continue

@@ -3,22 +3,19 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from ..engine.bundle import Bundle
-from ..engine.result import Box, Result, StageTimes
 from ..engine.tracker import Tracker
-from ..errors import BackendError, UsageError
-from ..video.source import Image
-from .ope import OnePass
+from ..errors import UsageError
+from .crowd import Crowd
 from .peers import open_peer, peer_spec
-from .peers_opencv import KINDS, is_there, open_opencv
+from .peers_opencv import KINDS, is_there
 from .speed import Entry
+from .speed_against import against
 from .speed_report import about_bundle
+from .timed import Timed
 
-AGAINST: Mapping[str, bool | None] = {"upstream-style": None, "upstream-no-grad": False, "opencv-nano": None}
-"""Who else runs a bundle's network; of PyTorch, whether gradients are recorded (None: as its upstream does)."""
 ALL_OPENCV = "opencv:all"
 """Stands for every tracker of this OpenCV that needs no files."""
 TIMEABLE = ("opencv", "stay")
@@ -39,25 +36,8 @@ class Wanted:
     """Checkpoints that the bundles were exported from."""
     folder: Path
     """For files that others read their networks from; it has to stay until all is measured."""
-
-
-class Timed:
-    """A tracker that doesn't say where its time goes: all of it counts as search."""
-
-    def __init__(self, tracker: OnePass):
-        self._tracker = tracker
-        self.stages = StageTimes(0.0, 0.0, 0.0)
-
-    def init(self, frame: Image, box: Box) -> None:
-        """Take the target."""
-        self._tracker.init(frame, box)
-
-    def update(self, frame: Image) -> Result:
-        """Return where the target is."""
-        began = perf_counter()
-        result = self._tracker.update(frame)
-        self.stages = StageTimes(0.0, perf_counter() - began, 0.0)
-        return result
+    targets: Sequence[int] = (1,)
+    """How many targets a bundle follows at once. Others follow one."""
 
 
 def entries(wanted: Wanted) -> list[Entry]:
@@ -70,9 +50,10 @@ def entries(wanted: Wanted) -> list[Entry]:
         about = about_bundle(bundle)
         for backend in wanted.backends:
             for count in wanted.threads:
-                found.append(_bundle_entry(label, bundle, backend, count, wanted.device, about))
+                found += _bundle_entries(label, bundle, backend, count, wanted, about)
         if wanted.against:
-            found += _against(label, bundle, wanted, about)
+            place = wanted.weights, wanted.device, wanted.folder
+            found += against(label, bundle, wanted.against, wanted.threads, *place, about)
     for target in _peers(wanted.peers):
         spec = peer_spec(target)
         for count in wanted.threads:
@@ -110,51 +91,32 @@ def _labels(found: Sequence[Entry], how: str) -> set[str]:
     return {entry.label for entry in found if entry.how == how}
 
 
-def _bundle_entry(
-    label: str, bundle: Bundle, backend: str, threads: int, device: str | None, about: Mapping[str, Any]
-) -> Entry:
-    tracker = Tracker(bundle, backend, device, threads)
-    recipe = {
-        "kind": "bundle",
-        "path": str(bundle.path.resolve()),
-        "backend": backend,
-        "device": device,
-        "threads": threads,
-    }
-    about = {**about, "device": tracker.backend.device}
-    return Entry(label, tracker.backend.name, threads, tracker, about, recipe=recipe)
-
-
-def _against(label: str, bundle: Bundle, wanted: Wanted, about: Mapping[str, Any]) -> Iterator[Entry]:
-    try:
-        from .upstream_style import network_of, upstream_style
-    except ImportError as error:
-        raise BackendError(
-            f"--against needs PyTorch ({error.name} is missing): pip install 'trk-engine[export]', or leave it out"
-        ) from None
-    net = network_of(bundle, wanted.weights)
-    for how in wanted.against:
-        for count in wanted.threads:
-            if how == "opencv-nano":
-                yield _opencv_nano(label, net, count, wanted.folder / label.replace("/", "_"))
-                continue
-            tracker = upstream_style(bundle, net, gradients=AGAINST[how])
-            yield Entry(label, how, count, tracker, dict(about), tracker.is_close_call)
-
-
-def _opencv_nano(label: str, net: Any, threads: int, folder: Path) -> Entry:
-    from ..models.nanotrack import NanoTrack
-    from .opencv_nano import FILES, write_opencv_nano
-
-    if not isinstance(net, NanoTrack):
-        raise UsageError(f"--against opencv-nano: {label} is no NanoTrack, and OpenCV's TrackerNano runs nothing else")
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        write_opencv_nano(net, folder)
-    target = "nano:" + ",".join(str(folder / name) for name in FILES)
-    recipe = {"kind": "peer", "target": f"opencv:{target}", "threads": threads}
-    runner = Timed(open_opencv(target))
-    return Entry(label, "opencv-nano", threads, runner, {}, has_parts=False, same_boxes=False, recipe=recipe)
+def _bundle_entries(
+    label: str, bundle: Bundle, backend: str, threads: int, wanted: Wanted, about: Mapping[str, Any]
+) -> Iterator[Entry]:
+    for targets in wanted.targets:
+        # Several targets are shared out to the cores, one thread each.
+        tracker = Tracker(bundle, backend, wanted.device, threads if targets == 1 else 1)
+        recipe = {
+            "kind": "bundle",
+            "path": str(bundle.path.resolve()),
+            "backend": backend,
+            "device": wanted.device,
+            "threads": threads,
+            "targets": targets,
+        }
+        device = tracker.backend.device
+        yield Entry(
+            label,
+            tracker.backend.name,
+            threads,
+            tracker if targets == 1 else Crowd(tracker, targets, threads),
+            {**about, "device": device},
+            # Numbers differ more on a device than boxes may here: how far is told, and bench.gpu judges it.
+            same_boxes=device == "cpu",
+            recipe=recipe,
+            targets=targets,
+        )
 
 
 def _peers(texts: Sequence[str]) -> list[str]:

@@ -53,4 +53,5 @@ def _parts(entry: Mapping[str, Any]) -> dict[str, float]:
 
 def _label(entry: Mapping[str, Any]) -> str:
     threads = "" if entry["threads"] == 1 else f", {entry['threads']} threads"
-    return f"{entry['bundle']}\n{entry['how']}{threads}"
+    targets = "" if entry["targets"] == 1 else f", {entry['targets']} targets"
+    return f"{entry['bundle']}\n{entry['how']}{threads}{targets}"

@@ -9,25 +9,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.bundle import Bundle
+from ..models.published import speeds
+from .device import cuda_versions, gpus, moment
 from .gemm import Gemm
 from .machine import load_average, machine, versions
 from .speed import SETTLE, Clip, Entry, Measured, Outcome, Ratio, agreement, overlaps, pairs, ratio
 from .stages import TRACKING
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 INSIDE = {
     "total": "crop + search + host of one frame; decoding, drawing and writing are in no figure",
     "crop": "cutting the search crop out of the frame and resizing it (upstream-style: and its conversion to float32)",
     "search": "the network (in a bundle: with conversion, decoding, penalties and choice; upstream-style: alone)",
     "cpu": "processor time of one frame, all threads together: more than the total where threads wait by spinning",
     "host": "everything else (upstream-style: with decoding, penalties and choice, in NumPy)",
+    "fps": "1 / median of total: what one video runs at. target_fps is that times the targets followed at once",
+    "cold": "in a process of its own, after loading: taking the target, the first frame, and the second",
+    "device": "milliseconds by the device's own clock in a run apart from the others, cut into upload of crop and "
+    "numbers, network, and download of the answer; a frame of `total` launches them as one",
+    "published": "frames per second in a paper or repository, on its hardware, and ours divided by it",
     "gflop": "two operations for each multiply-add of the search branch, counted at export; a peer's is not known",
     "gflops": "gflop / median of search: what lies in search besides multiplications counts against it",
     "share_of_gemm_peak": "gflops over the fastest product of two 1024x1024 float32 matrices in ONNX Runtime on as "
     "many threads, measured in turn with the rest; INT8 can exceed 1",
     "footprint": "in a process of its own: start_s from the command to the first box (Python's own start, import_s, "
     "load_s, first_s), memory_mib resident after tracking, peak_mib at most, bare_mib before anything was opened; "
-    "copied_bytes: what the host writes for a frame (crop, visible part of a crop over the border, numbers in and out)",
+    "device_mib: what the GPUs' memory in use grew by; copied_bytes: what the host writes for a frame (crop, visible "
+    "part of a crop over the border, numbers in and out)",
     "mean_overlap": "with the ground truth of the clip, where there is one, in the first round",
     "peer": "a tracker that doesn't tell its parts: crop, network and everything else in one figure",
 }
@@ -49,6 +57,12 @@ def about_bundle(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def published_speeds(bundle: Bundle) -> list[dict[str, Any]]:
+    """Return the speeds that were published of the model of `bundle`: frames per second, hardware, source."""
+    found = speeds(bundle.manifest.model, bundle.manifest.variant)
+    return [{"fps": one.value, "hardware": one.hardware, "source": one.source} for one in found]
+
+
 def describe(seconds: NDArray[np.float64]) -> dict[str, float]:
     """Return median, quartiles, tail and mean of `seconds`, in milliseconds."""
     q1, median, q3, p95, p99 = np.percentile(seconds, (25, 50, 75, 95, 99)) * 1e3
@@ -62,6 +76,12 @@ class Beside(NamedTuple):
     gemm: Gemm
     footprints: Mapping[int, dict[str, float | None]]
     """By position of the entry: medians of its starts."""
+    gpus: list[dict[str, Any]] = []
+    """As they were before."""
+    device: Mapping[int, Mapping[str, Any]] = {}
+    """By position of the entry: what the device's clock said of its parts."""
+    published: Mapping[str, Sequence[Mapping[str, Any]]] = {}
+    """By name of the bundle: speeds that were published of its model."""
 
 
 def medians(found: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -90,13 +110,15 @@ def report(
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         "machine": machine(),
+        "gpus": beside.gpus,
+        "gpus_after": moment(gpus()) if beside.gpus else [],
         "gemm_gflops": {
             str(count): {"peak": round(max(rates), 1), "median": round(float(np.median(rates)), 1)}
             for count, rates in beside.gemm.rates.items()
             if rates
         },
         "load_average": {"before": load_before, "after": load_average()},
-        "versions": versions(),
+        "versions": {**versions(), **cuda_versions()},
         "clip": {"name": clip.name, "frames": len(clip.frames) - 1, "size": [width, height], "init": list(clip.box)},
         "plan": {
             "warmup_frames": plan.warmup,
@@ -114,7 +136,7 @@ def report(
 
 
 def _name(entry: Entry) -> dict[str, Any]:
-    return {"bundle": entry.label, "how": entry.how, "threads": entry.threads}
+    return {"bundle": entry.label, "how": entry.how, "threads": entry.threads, "targets": entry.targets}
 
 
 def _entry(item: Measured, clip: Clip, beside: Beside, number: int) -> dict[str, Any]:
@@ -127,12 +149,18 @@ def _entry(item: Measured, clip: Clip, beside: Beside, number: int) -> dict[str,
         "frames": int(total.size),
         "fps": round(1 / float(np.median(total)), 3),
         "mean_fps": round(1 / float(total.mean()), 3),
+        "target_fps": round(entry.targets / float(np.median(total)), 3),
         "total": describe(total),
         **(parts if entry.has_parts else dict.fromkeys(TRACKING)),
         "cpu": describe(np.concatenate(item.cpu_seconds())),
         "round_median_ms": [round(float(np.median(times)) * 1e3, 4) for times in item.seconds(*TRACKING)],
         **_rate(entry, parts["search"]["median_ms"], beside.gemm),
         "footprint": beside.footprints.get(number),
+        "device": beside.device.get(number),
+        "published": [
+            {**one, "times": round(1 / float(np.median(total)) / one["fps"], 3)}
+            for one in (beside.published.get(entry.label, ()) if entry.targets == 1 else ())
+        ],
         "mean_overlap": None if truth is None else round(truth, 4),
     }
 
@@ -142,6 +170,7 @@ def _rate(entry: Entry, search_ms: float, gemm: Gemm) -> dict[str, Any]:
     gflop, peak = entry.about.get("search_gflop"), gemm.peak(entry.threads)
     if not gflop or not entry.has_parts:
         return {"gflop": None, "gflops": None, "share_of_gemm_peak": None}
+    gflop *= entry.targets
     rate = gflop / search_ms * 1e3
     on_cpu = entry.about.get("device", "cpu") == "cpu"
     share = round(rate / peak, 4) if peak and on_cpu else None
@@ -173,6 +202,7 @@ def _ratio(slow: Measured, fast: Measured) -> dict[str, Any]:
     return {
         "bundle": fast.entry.label,
         "threads": fast.entry.threads,
+        "targets": fast.entry.targets,
         "slow": slow.entry.how,
         "fast": fast.entry.how,
         "total": _spread(ratio(slow.seconds(*TRACKING), fast.seconds(*TRACKING))),

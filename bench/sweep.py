@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine.boxes import MIN_SIZE
 from ..engine.bundle import Bundle
-from ..engine.multi import MultiTracker
 from ..engine.result import Box, Result, StageTimes
 from ..engine.tracker import Tracker
 from ..errors import UsageError
 from ..video.source import Image
+from .crowd import Crowd
 from .footprint import resident_mib
 from .machine import usable_cores
 from .speed import Clip, Entry, Outcome, Plan, Runner, measure
@@ -25,8 +24,6 @@ from .stages import TRACKING
 TARGETS = (1, 2, 4, 8, 16, 32)
 HEIGHTS = (480, 720, 1080, 1440, 2160)
 FIRST_LENGTH = 10
-SHARE = 0.12
-"""Of the frame's shorter side: the boxes that many targets begin in."""
 
 
 class Point(NamedTuple):
@@ -56,28 +53,6 @@ class Setup:
     """Frames of the longest video."""
 
 
-class Crowd:
-    """`count` targets of one bundle, spread over the frame, as one thing to measure."""
-
-    def __init__(self, tracker: Tracker, count: int, threads: int):
-        self._tracker = tracker
-        self._count, self._threads = count, threads
-        self.stages = StageTimes(0.0, 0.0, 0.0)
-
-    def init(self, frame: Image, box: Box) -> None:
-        """Begin anew: the first target in `box`, the others on a grid."""
-        self._crowd = MultiTracker(self._tracker, threads=self._threads)
-        self._crowd.add(frame, box)
-        for other in grid_boxes(frame.shape[:2], self._count - 1):
-            self._crowd.add(frame, other)
-
-    def update(self, frame: Image) -> Result:
-        """Track all; return the first one's result."""
-        results = self._crowd.update(frame)
-        self.stages = self._crowd.stages
-        return next(iter(results.values()))
-
-
 class Resized:
     """A tracker that sees its clip in another size: frames are made beforehand, one for each of the clip's."""
 
@@ -104,18 +79,6 @@ class Resized:
         result = self._runner.update(self._frames[self._at])
         self.stages = self._runner.stages
         return result
-
-
-def grid_boxes(shape_hw: tuple[int, ...], count: int) -> list[Box]:
-    """Return `count` boxes of SHARE of the shorter side, evenly spread over a frame of `shape_hw`."""
-    if count < 1:
-        return []
-    height, width = shape_hw[:2]
-    side = max(SHARE * min(height, width), MIN_SIZE)
-    columns = int(np.ceil(np.sqrt(count * width / height)))
-    rows = int(np.ceil(count / columns))
-    xs, ys = np.linspace(0, width - side, columns), np.linspace(0, height - side, rows)
-    return [(float(x), float(y), side, side) for y in ys for x in xs][:count]
 
 
 def sweep_targets(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> list[Point]:

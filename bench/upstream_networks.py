@@ -40,24 +40,35 @@ class Style(NamedTuple):
 
 
 class EagerNetwork:
-    """`net` run as its upstream does; `gradients` overrides whether gradients are recorded."""
+    """`net` run as its upstream does; `gradients` overrides whether gradients are recorded.
 
-    def __init__(self, net: SiameseNet, gradients: bool | None = None):
-        self.net = net.eval()
+    `device`: where PyTorch runs it; crops come from the host, and the maps stay there. `compiled`: its search is
+    compiled by torch.compile, which no upstream does; on a GPU PyTorch captures what it compiled in a CUDA graph.
+    """
+
+    def __init__(
+        self, net: SiameseNet, gradients: bool | None = None, device: str = "cpu", compiled: bool = False
+    ) -> None:
+        self.device = device
+        self.net = net.eval().to(device)
         self.style = STYLES[type(net)]
         self.gradients = self.style.gradients if gradients is None else gradients
         self._kept: Kept = None
         _pool_first(net)
+        self._search = self.style.search
+        if compiled:
+            mode = "default" if device == "cpu" else "reduce-overhead"
+            self._search = torch.compile(self.style.search, mode=mode, dynamic=False)
 
     def template(self, crop: Tensor) -> None:
         """Keep what upstream keeps of the template crop [1, 3, T, T] float32."""
         with torch.set_grad_enabled(self.gradients):
-            self._kept = self.style.template(self.net, crop)
+            self._kept = self.style.template(self.net, crop.to(self.device))
 
     def search(self, crops: Tensor) -> tuple[Tensor, ...]:
         """Return the maps of search crops [K, 3, S, S] float32."""
         with torch.set_grad_enabled(self.gradients):
-            return self.style.search(self.net, self._kept, crops)
+            return self._search(self.net, self._kept, crops.to(self.device))
 
 
 def _pysot_features(net: SiamRPNpp, z: Tensor) -> list[Tensor]:

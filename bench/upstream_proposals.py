@@ -67,12 +67,12 @@ class Proposals:
 
     def _scores(self, cls: Tensor) -> Floats:
         if self.sigmoid:
-            return np.asarray(torch.sigmoid(cls).flatten().detach().numpy())
+            return np.asarray(torch.sigmoid(cls).flatten().detach().cpu().numpy())
         pairs = cls.permute(1, 2, 3, 0).contiguous().view(2, -1).permute(1, 0)
-        return np.asarray(pairs.softmax(1).detach()[:, 1].numpy())
+        return np.asarray(pairs.softmax(1).detach()[:, 1].cpu().numpy())
 
     def _boxes(self, loc: Tensor) -> Floats:
-        delta = loc.permute(1, 2, 3, 0).contiguous().view(4, -1).detach().numpy()
+        delta = loc.permute(1, 2, 3, 0).contiguous().view(4, -1).detach().cpu().numpy()
         if self.anchored:
             delta[0] = delta[0] * self.w + self.x
             delta[1] = delta[1] * self.h + self.y

@@ -7,8 +7,10 @@ frame is padded whole and proposals are decoded in NumPy. Needs PyTorch, unlike 
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ..engine.bundle import Bundle
-from ..errors import CheckpointError, UsageError
+from ..errors import BackendError, CheckpointError, UsageError
 from ..export.random_weights import randomise
 from ..export.reference import reference_crops
 from ..models.network import SiameseNet
@@ -27,12 +29,18 @@ TRACKERS: dict[type[SiameseNet], type[UpstreamTracker]] = {SiamFC: SiamFCTracker
 
 
 def upstream_style(
-    bundle: Bundle, net: SiameseNet, params: dict[str, float] | None = None, gradients: bool | None = None
+    bundle: Bundle,
+    net: SiameseNet,
+    params: dict[str, float] | None = None,
+    gradients: bool | None = None,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> UpstreamTracker:
     """Return the tracker of `net`, which is the network of `bundle` (see `network_of`), as upstream runs it.
 
     `params` are the hyper-parameters, None the bundle's. `gradients`: whether gradients are recorded while tracking,
-    None as upstream does. Raises UsageError where no upstream code runs such a network.
+    None as upstream does. `device`: "cpu" or "cuda", where `net` is moved to. `compiled`: by torch.compile. Raises
+    UsageError where no upstream code runs such a network, BackendError where PyTorch has no such device.
     """
     manifest = bundle.manifest
     if type(net) not in STYLES or manifest.geometry.hysteresis is not None:
@@ -40,8 +48,14 @@ def upstream_style(
             f"there is no upstream style of {manifest.model}/{manifest.variant}: leave --against out, or take a bundle "
             "of SiamFC, SiamRPN, SiamRPN++ (short-term), DaSiamRPN, SiamDW or NanoTrack"
         )
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError(
+            "upstream style on device 'cuda' was asked for and this PyTorch sees no GPU: install a driver and a CUDA "
+            "build of PyTorch, or choose --device cpu"
+        )
     tracker = TRACKERS.get(type(net), ProposalTracker)
-    return tracker(EagerNetwork(net, gradients), manifest, dict(manifest.params if params is None else params))
+    network = EagerNetwork(net, gradients, device, compiled)
+    return tracker(network, manifest, dict(manifest.params if params is None else params))
 
 
 def network_of(bundle: Bundle, checkpoints: Sequence[Path] = ()) -> SiameseNet:

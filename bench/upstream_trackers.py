@@ -38,7 +38,8 @@ class UpstreamTracker(ABC):
     """`init` and `update` as `engine.tracker.Tracker` has them, with the times of the same stages.
 
     Stages: `crop` is cutting and the conversion to float32, `network` the eager network alone, `host` everything else,
-    decoding included. In a bundle both the conversion and the decoding are part of the network's graph.
+    decoding included. In a bundle both the conversion and the decoding are part of the network's graph. On a GPU the
+    network is only launched within `network`: whoever needs its maps first waits for them, as upstream does.
     """
 
     noise: ClassVar[float] = 1e-4
@@ -177,7 +178,7 @@ class SiamFCTracker(UpstreamTracker):
         crops = [crop_and_resize(frame, self.centre, side, self.instance, self.mean) for side in sides]
         # Upstream turns whole frames into RGB as it reads them and does not time it: only the crops are turned here.
         (score,) = self._search(np.stack(crops)[:, :, :, ::-1])
-        maps = score.detach().squeeze(1).numpy()
+        maps = score.detach().squeeze(1).cpu().numpy()
         fine = maps.shape[1] * UPSAMPLE
         responses = np.stack([cv2.resize(m, (fine, fine), interpolation=cv2.INTER_CUBIC) for m in maps])
         responses[0] *= self.params["scale_penalty"]
@@ -230,7 +231,7 @@ class SiamDWFCTracker(UpstreamTracker):
         self.rounded = [*sides.tolist(), *(value - (largest + 1) / 2 for value in self.centre.tolist())]
         self._times[0] = perf_counter()
         (score,) = self._search(scale_pyramid(frame, self.centre.tolist(), sides, self.instance, self.mean))
-        maps = score.squeeze(1).permute(1, 2, 0).detach().numpy()
+        maps = score.squeeze(1).permute(1, 2, 0).detach().cpu().numpy()
         check_side(maps.shape[0], self.instance - self.manifest.geometry.exemplar_size, (0,))
         fine = maps.shape[0] * UPSAMPLE
         responses = cv2.resize(maps, (fine, fine), interpolation=cv2.INTER_CUBIC)

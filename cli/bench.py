@@ -11,21 +11,33 @@ from typing import Any
 
 import click
 
+from ..bench.device import gpus
 from ..bench.footprint import measure_footprint
 from ..bench.gemm import Gemm
 from ..bench.machine import load_average
-from ..bench.speed import Clip, Entry, Plan, frames_to_track, measure, read_clip
-from ..bench.speed_entries import AGAINST, Wanted, choose_baseline, entries
-from ..bench.speed_report import Beside, medians, report
+from ..bench.parts import device_parts
+from ..bench.speed import Clip, Entry, Outcome, Plan, frames_to_track, measure, read_clip
+from ..bench.speed_against import AGAINST
+from ..bench.speed_entries import Wanted, choose_baseline, entries
+from ..bench.speed_report import Beside, medians, published_speeds, report
 from ..bench.speed_text import markdown
 from ..bench.sweep import SWEEPS
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError, UsageError
 from ..video.partial import PartialFile
 from ..weights.shipped import default_bundle
-from .bench_tables import baseline_lines, failed_lines, footprint_table, notes, ratio_lines, speed_tables
+from .bench_tables import (
+    baseline_lines,
+    device_table,
+    failed_lines,
+    footprint_table,
+    notes,
+    published_lines,
+    ratio_lines,
+    speed_tables,
+)
 from .command import EXIT_ERROR, run, traceback_option
-from .tables import PIPED_WIDTH, console, progress_bar
+from .tables import console, print_table, progress_bar
 from .values import parse_box
 
 QUICK = Plan(warmup=3, rounds=3, seconds=25.0)
@@ -73,6 +85,14 @@ Examples:
     help="Threads of a tracker; may be given more than once.",
 )
 @click.option(
+    "--targets",
+    type=click.IntRange(1, 1024),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="Targets that a bundle follows at once; may be given more than once. See trk-export --targets.",
+)
+@click.option(
     "--tracker",
     "peers",
     multiple=True,
@@ -101,9 +121,9 @@ Examples:
     "--against",
     type=click.Choice(list(AGAINST)),
     multiple=True,
-    help="Run the same network in PyTorch too, as its upstream repository does, and print the ratio. PySOT and others "
-    "record gradients while they track; upstream-no-grad does the same without. opencv-nano: a NanoTrack by OpenCV's "
-    "TrackerNano.",
+    help="Run the same network in PyTorch too, on --device, as its upstream repository does, and print the ratio. "
+    "PySOT and others record gradients while they track; upstream-no-grad does the same without, upstream-compile with "
+    "torch.compile. opencv-nano: a NanoTrack by OpenCV's TrackerNano.",
 )
 @click.option(
     "--weights",
@@ -178,7 +198,9 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             against=list(dict.fromkeys(options["against"])),
             weights=list(dict.fromkeys(options["weights"])),
             folder=Path(folder),
+            targets=list(dict.fromkeys(options["targets"])),
         )
+        before = gpus()
         compared = entries(wanted)
         baseline, against = choose_baseline(compared, options["baseline"], wanted.against)
         gemm = Gemm(wanted.threads)
@@ -191,8 +213,10 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             starts = options["starts"] if options["starts"] is not None else 1 if options["quick"] else STARTS
             task = progress.add_task("start-up", total=starts * len(compared))
             footprints = _footprints(compared, clip, starts, lambda: progress.advance(task))
+        parts = _device_parts(compared, outcome) if on_device(options["device"]) else {}
+        published = {label: published_speeds(bundle) for label, bundle in wanted.bundles.items()}
         line = _command_line(video, init, start, options)
-        found = report(outcome, against, line, load, Beside(gemm, footprints), baseline)
+        found = report(outcome, against, line, load, Beside(gemm, footprints, before, parts, published), baseline)
         write_json(json.dumps(found, indent=1))
         write_markdown(markdown(found))
         write_picture(found)
@@ -223,10 +247,9 @@ def _instead(video: str | None, init: str | None, start: int | None, options: di
 
 
 def _print(found: dict[str, Any], frames: int) -> None:
-    wide = None if console.is_terminal else PIPED_WIDTH
-    for table in (*speed_tables(found), *footprint_table(found)):
-        console.print(table, width=wide)
-    for line in (*ratio_lines(found), *baseline_lines(found), *notes(found, frames)):
+    for table in (*speed_tables(found), *device_table(found), *footprint_table(found)):
+        print_table(table)
+    for line in (*ratio_lines(found), *baseline_lines(found), *published_lines(found), *notes(found, frames)):
         console.print(line, soft_wrap=not console.is_terminal)
 
 
@@ -265,6 +288,25 @@ def _footprints(
             except TrkError as error:
                 click.echo(f"trk-bench: {entry.label}: {error}", err=True)
     return {number: medians(several) for number, several in found.items()}
+
+
+def on_device(device: str | None) -> bool:
+    """Whether what is measured has a clock of its own."""
+    return device == "cuda"
+
+
+def _device_parts(compared: Sequence[Entry], outcome: Outcome) -> dict[int, dict[str, Any]]:
+    """Return what the device's clock says of each entry's parts, by position, where it can tell."""
+    found = {}
+    for number, (entry, item) in enumerate(zip(compared, outcome.measured, strict=True)):
+        try:
+            parts = None if item.failed else device_parts(entry, outcome.clip)
+        except TrkError as error:
+            click.echo(f"trk-bench: {entry.label}, {entry.how}, in parts: {error}", err=True)
+            continue
+        if parts is not None:
+            found[number] = parts
+    return found
 
 
 @contextmanager
@@ -313,8 +355,9 @@ def _command_line(video: str | None, init: str | None, start: int | None, option
     if start is not None:
         words += ["--start", start]
     several = {"bundle": "bundles", "backend": "backends", "tracker": "peers"}
-    for name in ("bundle", "backend", "threads", "tracker", "against", "weights"):
+    for name in ("bundle", "backend", "threads", "targets", "tracker", "against", "weights"):
         given = [value for value in dict.fromkeys(options[several.get(name, name)]) if value != "auto"]
+        given = [] if name == "targets" and given == [1] else given
         words += [word for value in given for word in (f"--{name}", value)]
     for name in options["sweeps"]:
         words += ["--sweep", name, *(["--length", options["length"]] if name in ("length", "all") else [])]

@@ -15,7 +15,7 @@ from ..bench.sweep import SWEEPS, Point, Setup, sweep, sweep_data
 from ..engine.bundle import Bundle
 from ..engine.tracker import Tracker
 from ..errors import SinkError, UsageError
-from .tables import PIPED_WIDTH, console, progress_bar, say
+from .tables import print_table, progress_bar, say
 
 
 def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any
         write_bytes(path, sweep_picture(name, points, title))
         found.append(sweep_data(name, points))
         if not options["quiet"]:
-            console.print(_table(name, points), width=None if console.is_terminal else PIPED_WIDTH)
+            print_table(_table(name, points))
             say(f"wrote {path}")
     return {**about, "sweeps": found}
 
@@ -75,7 +75,7 @@ def run_live(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any])
                 still = jitter(tracker, clip.frames[0], clip.box)
                 rows.append({**about, **age_data(ages, options["live"]), "jitter": still})
     if not options["quiet"]:
-        console.print(_age_table(rows, options["live"]), width=None if console.is_terminal else PIPED_WIDTH)
+        print_table(_age_table(rows, options["live"]))
         say(
             "age: from the arrival of a frame at the reading thread to its box; frames that came while the tracker was "
             "busy are skipped. Jitter: change of a corner from frame to frame on one frame repeated, and how far the "

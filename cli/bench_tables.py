@@ -6,6 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ..bench.device import gpu_line
 from ..bench.stages import TRACKING
 
 MIN_NAME = 16
@@ -20,7 +21,10 @@ def speed_tables(report: Mapping[str, Any]) -> Iterator[Table]:
         table = _table(escape(bundle))
         columns = ["threads", "FPS", "median", "q1", "q3", "p99", "crop", "search", "host", "cpu"]
         has_rate = any(entry["gflops"] for entry in entries)
+        has_crowd = any(entry["targets"] > 1 for entry in entries)
         has_truth = any(entry["mean_overlap"] is not None for entry in entries)
+        columns[1:1] = ["targets"] if has_crowd else []
+        columns[3:3] = ["target FPS"] if has_crowd else []
         columns += ["GFLOP/s", "of peak"] if has_rate else []
         columns += ["overlap"] if has_truth else []
         for column in columns:
@@ -35,8 +39,25 @@ def speed_tables(report: Mapping[str, Any]) -> Iterator[Table]:
                 shown += [f"{entry['gflops']:.1f}" if entry["gflops"] else "-", f"{share:.0%}" if share else "-"]
             if has_truth:
                 shown.append("-" if entry["mean_overlap"] is None else f"{entry['mean_overlap']:.3f}")
-            table.add_row(entry["how"], str(entry["threads"]), f"{entry['fps']:.1f}", *shown)
+            counts = [str(entry["threads"]), *([str(entry["targets"])] if has_crowd else [])]
+            rates = [f"{entry['fps']:.1f}", *([f"{entry['target_fps']:.1f}"] if has_crowd else [])]
+            table.add_row(entry["how"], *counts, *rates, *shown)
         yield table
+
+
+def device_table(report: Mapping[str, Any]) -> Iterator[Table]:
+    """Yield a table of a search's parts by the device's own clock, where backends can tell."""
+    entries = [entry for entry in report["entries"] if entry["device"]]
+    if not entries:
+        return
+    table = _table("a search by the device's clock, ms: median (p99)")
+    for column in ("upload", "network", "download"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for entry in entries:
+        parts = [entry["device"][name] for name in ("upload", "compute", "download")]
+        shown = [f"{one['median_ms']:.3f} ({one['p99_ms']:.3f})" for one in parts]
+        table.add_row(escape(f"{entry['bundle']}, {entry['how']}"), *shown)
+    yield table
 
 
 def footprint_table(report: Mapping[str, Any]) -> Iterator[Table]:
@@ -45,17 +66,28 @@ def footprint_table(report: Mapping[str, Any]) -> Iterator[Table]:
     if not entries:
         return
     table = _table("in a process of its own")
-    for column in ("threads", "start-up s", "loading s", "memory MiB", "peak MiB", "copied a frame"):
+    on_device = any(entry["footprint"]["device_mib"] is not None for entry in entries)
+    columns = ("threads", "start-up s", *(head for head, *_ in _FOOTPRINT), *(["GPU MiB"] if on_device else []))
+    for column in (*columns, "copied a frame"):
         table.add_column(column, justify="right", no_wrap=True)
     for entry in entries:
         found = entry["footprint"]
-        values = [_shown(found[name], form) for name, form in _FOOTPRINT]
+        values = [_shown(found["start_s"], ".2f")]
+        values += [_shown(None if found[name] is None else found[name] * by, form) for _, name, by, form in _FOOTPRINT]
+        values += [_shown(found["device_mib"], ".0f")] if on_device else []
         copied = "-" if found["copied_bytes"] is None else f"{found['copied_bytes'] / 1024:.0f} KiB"
         table.add_row(escape(f"{entry['bundle']}, {entry['how']}"), str(entry["threads"]), *values, copied)
     yield table
 
 
-_FOOTPRINT = (("start_s", ".2f"), ("load_s", ".2f"), ("memory_mib", ".0f"), ("peak_mib", ".0f"))
+_FOOTPRINT = (
+    ("loading s", "load_s", 1, ".2f"),
+    ("init ms", "init_s", 1e3, ".1f"),
+    ("frame 1 ms", "frame_1_s", 1e3, ".1f"),
+    ("frame 2 ms", "frame_2_s", 1e3, ".1f"),
+    ("memory MiB", "memory_mib", 1, ".0f"),
+    ("peak MiB", "peak_mib", 1, ".0f"),
+)
 
 
 def _shown(value: float | None, form: str) -> str:
@@ -73,21 +105,38 @@ def baseline_lines(report: Mapping[str, Any]) -> list[str]:
     base = report["baseline"]
     if base is None:
         return []
-    lines = [f"[bold]times as fast as {escape(base['bundle'])}, {base['how']}, {_threads(base['threads'])}:[/bold]"]
+    lines = [f"[bold]times as fast as {escape(base['bundle'])}, {base['how']}, {_counts(base)}:[/bold]"]
     for row in base["times_as_fast"]:
         total, same = row["total"], row["overlap_of_boxes"]
         lines.append(
-            f"  {escape(row['bundle'])}, {row['how']}, {_threads(row['threads'])}: {total['median']:.2f}x "
+            f"  {escape(row['bundle'])}, {row['how']}, {_counts(row)}: {total['median']:.2f}x "
             f"(quartiles {total['q1']:.2f}-{total['q3']:.2f}), processor time {row['cpu']['median']:.2f}x"
             + ("" if same is None else f", boxes overlap by {same:.2f}")
         )
     return lines
 
 
+def published_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return a line for each speed that was published of a bundle's model, with the fastest of ours beside it."""
+    lines = []
+    for bundle in dict.fromkeys(entry["bundle"] for entry in report["entries"]):
+        mine = [one for one in report["entries"] if one["bundle"] == bundle and one["published"]]
+        mine = [one for one in mine if not one["how"].startswith("upstream")]
+        if not mine:
+            continue
+        best = max(mine, key=lambda one: float(one["fps"]))
+        lines += [
+            f"{escape(bundle)}: published {one['fps']:g} FPS on {one['hardware']} ({one['source']}), here "
+            f"{best['fps']:.1f} by {best['how']}: {one['times']:.2f}x"
+            for one in best["published"]
+        ]
+    return lines
+
+
 def failed_lines(report: Mapping[str, Any]) -> list[str]:
     """Return a line for each entry that stopped: why, without markup."""
     return [
-        f"{one['bundle']}, {one['how']}, {_threads(one['threads'])} failed and is in no figure: {one['why']}"
+        f"{one['bundle']}, {one['how']}, {_counts(one)} failed and is in no figure: {one['why']}"
         for one in report["failed"]
     ]
 
@@ -102,7 +151,7 @@ def ratio_lines(report: Mapping[str, Any]) -> list[str]:
         if not boxes["meant_to_be_equal"]:
             alike = f"  boxes overlap by {boxes['overlap']:.3f}: they are not meant to be equal"
         lines += [
-            f"[bold]{escape(found['bundle'])}, {_threads(found['threads'])}: {found['fast']} is "
+            f"[bold]{escape(found['bundle'])}, {_counts(found)}: {found['fast']} is "
             f"{_times(found['total'])} as fast as {found['slow']}[/bold]",
             f"  {_parts(found)}processor time {_times(found['cpu'])}",
             alike,
@@ -120,6 +169,7 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
         f"{escape(clip['name'])}, {clip['size'][0]}x{clip['size'][1]}, {clip['frames']} frames, {plan['rounds']} "
         f"rounds, {plan['warmup_frames']} frames of warm-up, on {machine['cpu']} with {machine['usable_cores']} cores",
     ]
+    lines += [escape(gpu_line(one)) for one in report["gpus"] if _uses_gpu(report)]
     if clip["frames"] < frames:
         lines.append(f"the clip ends after {clip['frames']} of the {frames} frames that --frames allows")
     if any(entry["about"].get("weights") == "random" for entry in report["entries"]):
@@ -133,6 +183,10 @@ def notes(report: Mapping[str, Any], frames: int) -> list[str]:
     return lines
 
 
+def _uses_gpu(report: Mapping[str, Any]) -> bool:
+    return any(entry["about"].get("device", "cpu") != "cpu" for entry in report["entries"])
+
+
 def _parts(found: Mapping[str, Any]) -> str:
     if found["search"] is None:
         return ""
@@ -143,5 +197,7 @@ def _times(spread: Mapping[str, Any]) -> str:
     return f"{spread['median']:.2f}x ({spread['min']:.2f}-{spread['max']:.2f})"
 
 
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
+def _counts(row: Mapping[str, Any]) -> str:
+    threads, targets = row["threads"], row["targets"]
+    text = f"{threads} thread{'' if threads == 1 else 's'}"
+    return text if targets == 1 else f"{text}, {targets} targets"

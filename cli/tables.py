@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ..engine.manifest import HalfPrecision, Manifest
@@ -39,6 +40,48 @@ def progress_bar(shown: bool) -> Progress:
 def print_data(table: Table) -> None:
     """Print a table that was asked for on stdout, as wide as it has to be where no terminal limits it."""
     Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+
+
+def print_table(table: Table) -> None:
+    """Print `table` on stderr whole: in several where a terminal is narrow, as wide as it has to be elsewhere."""
+    # A width that is given to `print` can only be smaller than the console's.
+    out = console if console.is_terminal else Console(stderr=True, highlight=False, width=PIPED_WIDTH)
+    for part in legible(table, out.width):
+        out.print(part)
+
+
+def legible(table: Table, width: int) -> list[Table]:
+    """Return `table`, or several that fit into `width`: each with the first column and as many others as there is room.
+
+    For tables of plain right-hand columns: a cell that is cut off says nothing.
+    """
+    first, *others = [(column, [str(cell) for cell in column.cells]) for column in table.columns]
+    spare = width - _needed(*first)
+    rows: list[list[tuple[Column, list[str]]]] = [[]]
+    for column, cells in others:
+        needed = _needed(column, cells)
+        if rows[-1] and sum(_needed(*one) for one in rows[-1]) + needed > spare:
+            rows.append([])
+        rows[-1].append((column, cells))
+    if len(rows) == 1:
+        return [table]
+    parts = []
+    for number, row in enumerate(rows):
+        title = table.title if number == 0 else None
+        part = Table(
+            title=title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), header_style="bold"
+        )
+        for column, _ in (first, *row):
+            part.add_column(str(column.header), justify=column.justify, no_wrap=True)
+        for line in zip(*(cells for _, cells in (first, *row)), strict=True):
+            part.add_row(*line)
+        parts.append(part)
+    return parts
+
+
+def _needed(column: Column, cells: Sequence[str]) -> int:
+    longest = max(Text.from_markup(text).cell_len for text in (str(column.header), *cells))
+    return max(longest, column.min_width or 0) + 1
 
 
 def stage_table(summary: Mapping[str, Mapping[str, float]], title: str | None = None) -> Table:

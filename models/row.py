@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from .network import SiameseNet
+from .published import Published
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,6 @@ class Checkpoint:
     file: str
     where: str
     licence: str
-
-
-@dataclass(frozen=True)
-class Published:
-    """A figure that upstream or a paper states, with the hardware it names."""
-
-    what: str
-    value: float
-    hardware: str
-    source: str
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..dasiamrpn import DaSiamRPN
 from ..proposals import anchor_step
-from ..row import Checkpoint, Preset, Published, Row, SearchSize
+from ..published import Published, speeds
+from ..row import Checkpoint, Preset, Row, SearchSize
 
 _README = "DaSiamRPN README"
 _GEOMETRY: Mapping[str, Any] = {"crop": {"origin_rounding": "half_away", "side_rounding": "half_away"}}
@@ -67,7 +68,7 @@ ROWS = (
         Checkpoint("SiamRPNOTB.model", _FOLDER, _LICENCE),
         published=(
             Published("OTB2015 AUC", 0.655, "-", _README),
-            Published("fps", 200, "GTX 1060", _README),
+            *speeds("dasiamrpn", "otb"),
         ),
     ),
     _row(

@@ -4,7 +4,8 @@ from functools import partial
 
 from ..nanotrack import NanoTrack
 from ..proposals import point_step
-from ..row import Checkpoint, Published, Row, SearchSize
+from ..published import Published
+from ..row import Checkpoint, Row, SearchSize
 
 _README = "NanoTrack README"
 

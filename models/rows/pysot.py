@@ -1,18 +1,18 @@
 """SiamRPN++ and SiamRPN as PySOT publishes them.
 
-Hyper-parameters: STVIR/pysot:experiments/*/config.yaml. Speeds: its MODEL_ZOO.md, on a GTX 1080 Ti.
+Hyper-parameters: STVIR/pysot:experiments/*/config.yaml.
 """
 
 from collections.abc import Mapping
 from functools import partial
 
 from ..proposals import anchor_step
-from ..row import Checkpoint, Preset, Published, Row, SearchSize
+from ..published import speeds
+from ..row import Checkpoint, Preset, Row, SearchSize
 from ..siamrpnpp import SiamRPNpp
 
 _PAPER = "SiamRPN++: Evolution of Siamese Visual Tracking with Very Deep Networks, CVPR 2019"
 _SOURCE = "STVIR/pysot"
-_ZOO = "PySOT MODEL_ZOO.md"
 _L234 = (2, 3, 4)
 
 
@@ -34,7 +34,6 @@ def _row(
     presets: Mapping[str, Preset] | None = None,
     checkpoint: Checkpoint | None = None,
     benchmarks: tuple[str, ...] = (),
-    fps: float | None = None,
     notes: str = "",
 ) -> Row:
     return Row(
@@ -50,7 +49,7 @@ def _row(
         params=params,
         presets={"default": Preset(), **{name: Preset() for name in benchmarks}, **(presets or {})},
         checkpoint=checkpoint,
-        published=(Published("fps", fps, "GTX 1080 Ti", _ZOO),) if fps else (),
+        published=speeds("siamrpnpp", variant),
         notes=notes,
     )
 
@@ -73,7 +72,6 @@ ROWS = (
         },
         checkpoint=_checkpoint("siamrpn_r50_l234_dwxcorr", "1Q4-1563iPwV6wSf_lBHDj5CPFiGSlEPG"),
         benchmarks=_VOT,
-        fps=35,
     ),
     _row(
         "resnet50_otb",
@@ -83,7 +81,6 @@ ROWS = (
         checkpoint=_checkpoint("siamrpn_r50_l234_dwxcorr_otb", "1Cx_oHu6o0gNeH7F9zZrgevfAGdyWC4D5"),
         presets={"8gpu": Preset()},
         benchmarks=_OTB,
-        fps=35,
     ),
     _row(
         "mobilenetv2",
@@ -92,7 +89,6 @@ ROWS = (
         _params(0.04, 0.40, 0.50),
         checkpoint=_checkpoint("siamrpn_mobilev2_l234_dwxcorr", "1JB94pZTvB1ZByU-qSJn4ZAIfjLWE5EBJ"),
         benchmarks=_VOT,
-        fps=75,
     ),
     _row(
         "alexnet",
@@ -102,7 +98,6 @@ ROWS = (
         search_size=287,
         checkpoint=_checkpoint("siamrpn_alex_dwxcorr", "1t62x56Jl7baUzPTo0QrC4jJnwvPZm-2m"),
         benchmarks=(*_VOT, *_OTB),
-        fps=180,
         notes="PySOT's OTB file (experiment siamrpn_alex_dwxcorr_otb) has the same keys, shapes and hyper-parameters.",
     ),
     _row(
@@ -141,7 +136,7 @@ ROWS = (
         presets={"default": Preset(), "vot2018lt": Preset()},
         geometry={"hysteresis": {"low": 0.8, "high": 0.998}, "limits": {"of": "report"}},
         checkpoint=_checkpoint("siamrpn_r50_l234_dwxcorr_lt", "1lOOTedwGLbGZ7MAbqJimIcET3ANJd29A"),
-        published=(Published("fps", 20, "GTX 1080 Ti", _ZOO),),
+        published=speeds("siamrpnpp", "resnet50_lt"),
         notes="While lost, the search covers 831 px. Upstream keeps a lost flag across init, trk does not.",
     ),
 )
@@ -157,6 +152,6 @@ SIAMRPN = Row(
     step=anchor_step,
     searches=(SearchSize(255),),
     params=_params(0.055, 0.42, 0.295),
-    published=(Published("fps", 160, "GTX 1060", "SiamRPN paper"),),
+    published=speeds("siamrpn", "alexnet"),
     notes="The paper prints no hyper-parameters: these are DaSiamRPN's defaults. No weights published.",
 )

@@ -5,7 +5,8 @@ No checkpoint was ever published; weights are saved TensorFlow variables of one'
 
 from functools import partial
 
-from ..row import Published, Row, SearchSize
+from ..published import Published, speeds
+from ..row import Row, SearchSize
 from ..sasiam import SASiam
 from ..scales import ScaleStep
 
@@ -46,10 +47,10 @@ def _row(variant: str, title: str, build: partial[SASiam], published: tuple[Publ
     )
 
 
-_FPS = (Published("fps", 50, "Titan X", "SA-Siam paper"), Published("OTB-100 AUC", 0.657, "-", "SA-Siam paper"))
+_FIGURES = (*speeds("sasiam", "full"), Published("OTB-100 AUC", 0.657, "-", "SA-Siam paper"))
 
 ROWS = (
-    _row("full", "SA-Siam", partial(SASiam), _FPS),
+    _row("full", "SA-Siam", partial(SASiam), _FIGURES),
     _row("appearance", "SA-Siam, appearance branch alone", partial(SASiam, semantic=False)),
     _row("semantic", "SA-Siam, semantic branch alone", partial(SASiam, appearance=False)),
 )

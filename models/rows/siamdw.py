@@ -10,7 +10,8 @@ from math import ceil
 from typing import Any
 
 from ..proposals import anchor_step
-from ..row import Checkpoint, Preset, Published, Row, SearchSize
+from ..published import speeds
+from ..row import Checkpoint, Preset, Row, SearchSize
 from ..scales import ScaleStep
 from ..siamdw import SiamDWFC, SiamDWRPN
 
@@ -75,7 +76,6 @@ def _fc(
     variant: str,
     title: str,
     backbone: str,
-    fps: float | None,
     file: str | None = None,
     notes: str = "",
     stride: int = 8,
@@ -95,7 +95,7 @@ def _fc(
         geometry=_FC,
         presets={"default": Preset(), **{name: _fc_preset(row) for name, row in zip(_SETS, table, strict=False)}},
         checkpoint=Checkpoint(file, _DRIVE, _LICENCE) if file else None,
-        published=(Published("fps", fps, "GTX 1080", "SiamDW paper, table 4"),) if fps else (),
+        published=speeds("siamdw_fc", variant),
         notes=notes,
     )
 
@@ -122,7 +122,6 @@ def _rpn(
     title: str,
     backbone: str,
     head: str,
-    fps: float | None,
     file: str | None = None,
     notes: str = "",
     stride: int = 8,
@@ -142,7 +141,7 @@ def _rpn(
         geometry=_RPN,
         presets={"default": Preset(), **{name: _rpn_preset(name, *values) for name, values in table}},
         checkpoint=Checkpoint(file, _DRIVE, _LICENCE) if file else None,
-        published=(Published("fps", fps, "GTX 1080", "SiamDW paper, table 4"),) if fps else (),
+        published=speeds("siamdw_rpn", variant),
         notes=notes,
     )
 
@@ -150,27 +149,24 @@ def _rpn(
 _PAPER_ONLY = "In the paper only; no weights published."
 
 ROWS = (
-    _fc("res22", "CIResNet-22", "CIResNet-22", 70, "CIResNet22.pth"),
+    _fc("res22", "CIResNet-22", "CIResNet-22", "CIResNet22.pth"),
     _fc(
         "res22w",
         "CIResNet-22W",
         "CIResNet-22W",
-        None,
         "CIResNet22W.pth",
         "Upstream keeps its hyper-parameters in a Drive file.",
     ),
-    _fc("incep22", "CIResInception-22", "CIResInception-22", 67, "CIResIncep22.pth"),
-    _fc("next22", "CIResNeXt-22", "CIResNeXt-22", 72, "CIResNeXt22.pth"),
-    _fc("res16", "CIResNet-16", "CIResNet-16", 75, notes=_PAPER_ONLY),
-    _fc("res19", "CIResNet-19", "CIResNet-19", 73, notes=_PAPER_ONLY),
-    _fc("res43", "CIResNet-43", "CIResNet-43", 35, notes=_PAPER_ONLY, stride=4),
-    _rpn("res22", "CIResNet-22 (sigmoid)", "CIResNet-22", "thinner", 150, "CIResNet22_RPN.pth"),
-    _rpn(
-        "res22_softmax", "CIResNet-22 (softmax)", "CIResNet-22", "thicker", None, notes="Upstream's other score form."
-    ),
-    _rpn("incep22", "CIResInception-22", "CIResInception-22", "thinner", 145, notes="No weights published."),
-    _rpn("next22", "CIResNeXt-22", "CIResNeXt-22", "thinner", 155, notes="No weights published."),
-    _rpn("res16", "CIResNet-16", "CIResNet-16", "thinner", 160, notes=_PAPER_ONLY),
-    _rpn("res19", "CIResNet-19", "CIResNet-19", "thinner", 155, notes=_PAPER_ONLY),
-    _rpn("res43", "CIResNet-43", "CIResNet-43", "thinner", 75, notes=_PAPER_ONLY, stride=4),
+    _fc("incep22", "CIResInception-22", "CIResInception-22", "CIResIncep22.pth"),
+    _fc("next22", "CIResNeXt-22", "CIResNeXt-22", "CIResNeXt22.pth"),
+    _fc("res16", "CIResNet-16", "CIResNet-16", notes=_PAPER_ONLY),
+    _fc("res19", "CIResNet-19", "CIResNet-19", notes=_PAPER_ONLY),
+    _fc("res43", "CIResNet-43", "CIResNet-43", notes=_PAPER_ONLY, stride=4),
+    _rpn("res22", "CIResNet-22 (sigmoid)", "CIResNet-22", "thinner", "CIResNet22_RPN.pth"),
+    _rpn("res22_softmax", "CIResNet-22 (softmax)", "CIResNet-22", "thicker", notes="Upstream's other score form."),
+    _rpn("incep22", "CIResInception-22", "CIResInception-22", "thinner", notes="No weights published."),
+    _rpn("next22", "CIResNeXt-22", "CIResNeXt-22", "thinner", notes="No weights published."),
+    _rpn("res16", "CIResNet-16", "CIResNet-16", "thinner", notes=_PAPER_ONLY),
+    _rpn("res19", "CIResNet-19", "CIResNet-19", "thinner", notes=_PAPER_ONLY),
+    _rpn("res43", "CIResNet-43", "CIResNet-43", "thinner", notes=_PAPER_ONLY, stride=4),
 )

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from ..published import speeds
 from ..row import Checkpoint, Row, SearchSize
 from ..scales import ScaleStep
 from ..siamfc import SiamFC
@@ -37,5 +38,6 @@ ROWS = (
             "Google Drive id 1UdxuBQ1qtisoWYFZxLgMFJ9mJtGVw6n4 (README of huanglianghua/siamfc-pytorch)",
             "none stated (code: MIT)",
         ),
+        published=speeds("siamfc", "alexnet"),
     ),
 )

@@ -9,7 +9,7 @@ from trk.bench.datasets.layouts import LAYOUTS, DataSet
 from trk.bench.metrics import FIGURES, Score
 from trk.bench.peers import Spec
 from trk.bench.published import compare_published
-from trk.models.row import Published
+from trk.models.published import Published
 
 ROW = SimpleNamespace(
     model="siam",

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from trk.bench.crowd import Crowd, grid_boxes
 from trk.bench.speed import Clip, Plan
-from trk.bench.sweep import HEIGHTS, TARGETS, Crowd, Resized, Setup, grid_boxes, sweep, sweep_data
+from trk.bench.sweep import HEIGHTS, TARGETS, Resized, Setup, sweep, sweep_data
 from trk.engine.bundle import Bundle
 from trk.engine.result import Result, StageTimes
 from trk.engine.tracker import Tracker

@@ -18,7 +18,7 @@ from trk.bench.speed import read_clip
 from trk.bench.upstream_style import network_of, upstream_style
 from trk.engine.bundle import Bundle
 from trk.engine.geometry import Geometry
-from trk.errors import CheckpointError, ModelError, UsageError
+from trk.errors import BackendError, CheckpointError, ModelError, UsageError
 from trk.export.bundle import export_bundle
 from trk.models.network import SiameseNet
 from trk.models.registry import find
@@ -129,6 +129,43 @@ def assert_boxes_agree(bundle: Path, frames: list[np.ndarray], box: Sequence[flo
         assert theirs.score == pytest.approx(ours.score, abs=1e-4, rel=1e-4)
         compared += 1
     assert compared >= 5
+
+
+def test_a_gpu_that_is_not_there_is_told_before_anything_runs(nano):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    bundle = Bundle(nano)
+    with pytest.raises(BackendError, match=r"sees no GPU.*--device cpu"):
+        upstream_style(bundle, network_of(bundle), device="cuda")
+
+
+def test_a_compiled_search_finds_the_same_boxes(nano, clip, monkeypatch):
+    compiled: list[str] = []
+
+    def compile_(function, mode, dynamic):
+        compiled.append(mode)
+        return lambda *values: function(*values)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    bundle = Bundle(nano)
+    found = []
+    for asked in (False, True):
+        tracker = upstream_style(bundle, network_of(bundle), gradients=False, compiled=asked)
+        tracker.init(clip.frames[0], clip.boxes[0])
+        found.append([tracker.update(frame).box for frame in clip.frames[1:4]])
+    assert found[0] == found[1]
+    assert compiled == ["default"]
+
+
+@pytest.mark.slow
+def test_pytorch_really_compiles_it(nano, clip):
+    bundle = Bundle(nano)
+    tracker = upstream_style(bundle, network_of(bundle), gradients=False, compiled=True)
+    plain = upstream_style(bundle, network_of(bundle), gradients=False)
+    for one in (tracker, plain):
+        one.init(clip.frames[0], clip.boxes[0])
+    for frame in clip.frames[1:4]:
+        np.testing.assert_allclose(tracker.update(frame).box, plain.update(frame).box, atol=0.05)
 
 
 def test_random_weights_are_made_again_from_the_seed(nano):

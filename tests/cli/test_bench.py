@@ -11,7 +11,9 @@ from nano import nano_bundle
 from trk.bench.stages import TRACKING
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from trk.engine.bundle import Bundle
 from trk.errors import BackendError
+from trk.models.published import SPEEDS, Published
 from trk.weights.shipped import default_bundle
 
 QUICK = ("--frames", "6", "--warmup", "3", "--rounds", "2", "--starts", "0")
@@ -97,6 +99,85 @@ def test_start_up_memory_and_copied_bytes_are_measured_in_a_process_of_its_own(c
     assert "in a process of its own" in printed.err
 
 
+def test_upstream_style_is_started_in_a_process_of_its_own_too(clip, nano, capsys):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(nano), "--against", "upstream-style", "--json", "-"]
+    assert run(command, [*words, "--frames", "5", "--warmup", "1", "--rounds", "1", "--starts", "1"]) == 0
+    printed = capsys.readouterr()
+    ours, theirs = (entry["footprint"] for entry in json.loads(printed.out)["entries"])
+    for found in (ours, theirs):
+        assert found["first_s"] == pytest.approx(found["init_s"] + found["frame_1_s"], abs=1e-3)
+        assert found["frame_2_s"] > 0
+        assert found["device_mib"] is None
+    assert theirs["copied_bytes"] is None
+    assert "frame 1 ms" in printed.err
+
+
+def test_several_targets_are_measured_beside_one(clip, tiny_trk, tmp_path, capsys):
+    words = [
+        str(clip.video),
+        "--init",
+        clip.init,
+        "--bundle",
+        str(tiny_trk),
+        *QUICK,
+        "--targets",
+        "1",
+        "--targets",
+        "3",
+    ]
+    assert run(command, [*words, "--json", "-", "--markdown", str(tmp_path / "a.md")]) == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    one, three = found["entries"]
+    assert (one["targets"], three["targets"]) == (1, 3)
+    assert three["target_fps"] == pytest.approx(3 * three["fps"], rel=1e-3)
+    assert three["gflop"] == pytest.approx(3 * one["gflop"], rel=0.01)
+    assert "--targets 1 --targets 3" in found["command"]
+    assert "target FPS" in printed.err
+    assert "target FPS" in (tmp_path / "a.md").read_text()
+
+
+def test_published_speeds_stand_beside_ours(clip, nano, monkeypatch, tmp_path, capsys):
+    model = Bundle(nano).manifest
+    speed = (Published("fps", 50, "Titan [X]", "a paper"),)
+    monkeypatch.setitem(SPEEDS, f"{model.model}/{model.variant}", speed)
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(nano), *QUICK, "--json", "-"]
+    assert run(command, [*words, "--markdown", str(tmp_path / "a.md")]) == 0
+    printed = capsys.readouterr()
+    (entry,) = json.loads(printed.out)["entries"]
+    (found,) = entry["published"]
+    assert found["times"] == pytest.approx(entry["fps"] / 50, rel=1e-2)
+    assert "published 50 FPS on Titan [X] (a paper), here" in printed.err
+    assert "| 50 | Titan [X] | a paper |" in (tmp_path / "a.md").read_text()
+
+
+def test_gpus_are_told_in_json_and_markdown(clip, tiny_trk, monkeypatch, tmp_path, capsys):
+    gpu = {"name": "Stand-in GPU", "sm_mhz": 345.0, "sm_max_mhz": 1980.0, "driver": "580.1", "power_w": 70.0}
+    monkeypatch.setattr("trk.cli.bench.gpus", lambda: [gpu])
+    monkeypatch.setattr("trk.bench.speed_report.gpus", lambda: [{**gpu, "sm_mhz": 1980.0}])
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
+    assert run(command, [*words, "--markdown", str(tmp_path / "a.md")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gpus"] == [gpu]
+    assert found["gpus_after"][0]["sm_mhz"] == 1980.0
+    assert "GPU: Stand-in GPU, SM 345 of 1980 MHz, driver 580.1" in (tmp_path / "a.md").read_text()
+
+
+def test_parts_by_the_devices_clock_are_told_where_a_backend_can(clip, tiny_trk, monkeypatch, tmp_path, capsys):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
+    words += ["--backend", "torch", "--backend", "onnxruntime", "--markdown", str(tmp_path / "a.md")]
+    # What --device cuda brings is asked of a CPU, whose backend torch can tell, too.
+    monkeypatch.setattr("trk.cli.bench.on_device", lambda device: True)
+    assert run(command, words) == 0
+    printed = capsys.readouterr()
+    torch, onnxruntime = json.loads(printed.out)["entries"]
+    assert torch["device"]["compute"]["median_ms"] > torch["device"]["download"]["median_ms"] > 0
+    assert torch["device"]["runs"] == 50
+    assert onnxruntime["device"] is None
+    assert "a search by the device's clock" in printed.err
+    assert "by the device's clock" in (tmp_path / "a.md").read_text()
+
+
 def test_a_ground_truth_brings_the_box_and_accuracy(clip, tiny_trk, tmp_path, capsys):
     for image in clip.folder.iterdir():
         (tmp_path / image.name).symlink_to(image)
@@ -131,7 +212,7 @@ def test_a_peer_that_fails_is_told_and_the_rest_is_measured(clip, tiny_trk, monk
     found = json.loads(printed.out)
     assert [entry["bundle"] for entry in found["entries"]] == ["bundle.trk"]
     assert found["failed"] == [
-        {"bundle": "opencv-mil", "how": "opencv", "threads": 1, "why": "OpenCV's tracker gave up"}
+        {"bundle": "opencv-mil", "how": "opencv", "threads": 1, "targets": 1, "why": "OpenCV's tracker gave up"}
     ]
     assert "opencv-mil, opencv, 1 thread failed and is in no figure" in printed.err
 
@@ -227,6 +308,12 @@ BAD: dict[str, tuple[Callable[[Any], list[str]], str]] = {
     "no threads": (lambda at: [str(at.video), "--init", at.init, "--threads", "0"], "threads"),
     "no rounds": (lambda at: [str(at.video), "--init", at.init, "--rounds", "0"], "rounds"),
     "unknown baseline": (lambda at: [str(at.video), "--init", at.init, "--against", "caffe"], "upstream-style"),
+    "no gpu": (lambda at: [str(at.video), "--init", at.init, "--device", "cuda"], "was asked for"),
+    "no gpu for torch": (
+        lambda at: [str(at.video), "--init", at.init, "--device", "cuda", "--backend", "torch"],
+        "this PyTorch sees no GPU",
+    ),
+    "no targets": (lambda at: [str(at.video), "--init", at.init, "--targets", "0"], "targets"),
     "no upstream": (lambda at: [str(at.video), "--init", at.init, "--against", "upstream-style"], "tiny"),
     "missing bundle": (lambda at: [str(at.video), "--init", at.init, "--bundle", "none.trk"], "no bundle at none.trk"),
     "not a bundle": (lambda at: [str(at.video), "--init", at.init, "--bundle", str(at.video)], "is not a bundle"),

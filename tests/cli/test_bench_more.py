@@ -1,9 +1,13 @@
 import json
+from io import StringIO
 
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, run
+from trk.cli.tables import legible
 
 
 @pytest.fixture
@@ -46,3 +50,22 @@ def test_ages_are_printed_and_kept(words, tmp_path, capsys):
 def test_what_does_not_go_together_is_told(words, extra, said, capsys):
     assert run(command, [*words, *extra]) == EXIT_ERROR
     assert said in capsys.readouterr().err
+
+
+def test_a_table_too_wide_for_the_terminal_goes_on_below():
+    table = Table(title="speed")
+    for name in ("run by", "FPS", "median", "p99"):
+        table.add_column(name, justify="right")
+    table.add_row("onnxruntime", "12.3", "81.25", "91.5")
+    table.add_row("a [x]".replace("[", r"\["), "1", "2", "3")
+    assert legible(table, 80) == [table]
+    first, second = legible(table, 24)
+    assert [str(column.header) for column in first.columns] == ["run by", "FPS", "median"]
+    assert [str(column.header) for column in second.columns] == ["run by", "p99"]
+    out = StringIO()
+    for part in legible(table, 20):
+        Console(file=out, width=20).print(part)
+    printed = out.getvalue()
+    assert "…" not in printed
+    for cell in ("12.3", "81.25", "91.5", "a [x]"):
+        assert cell in printed
