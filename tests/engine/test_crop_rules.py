@@ -1,0 +1,121 @@
+"""Crops against their rules, read off frames whose pixels say where they are."""
+
+import numpy as np
+import pytest
+
+from trk.engine import crop
+from trk.engine.crop import Cropper
+from trk.engine.geometry import CropRule, round_as
+
+WIDTH, HEIGHT = 90, 70
+ROUNDINGS = ("half_even", "half_up", "half_away")
+CENTRES = [(45.0, 35.0), (44.5, 35.5), (44.25, 36.75), (41.9, 33.1)]
+
+
+@pytest.fixture(scope="module")
+def frame():
+    """Blue is the column, green the row."""
+    made = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    made[..., 0], made[..., 1] = np.arange(WIDTH)[None], np.arange(HEIGHT)[:, None]
+    return made
+
+
+FILL = np.array([200, 210, 220], np.uint8)
+
+
+def cut(rule, frame, centre, side, size):
+    out = np.empty((size, size, 3), np.uint8)
+    return Cropper(rule).cut(frame, centre, side, FILL, out), out
+
+
+@pytest.mark.parametrize("centre", CENTRES)
+@pytest.mark.parametrize("side", [20, 21])
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+@pytest.mark.parametrize(("shift", "origin"), [(0.0, 0.5), (-0.5, 0.5), (0.25, -0.5), (1.0, 0.0)])
+def test_square_begins_where_the_rule_says_and_its_middle_comes_back(frame, centre, side, rounding, shift, origin):
+    rule = CropRule(centre_shift=shift, origin_shift=origin, origin_rounding=rounding)
+    middle, out = cut(rule, frame, centre, side, side)
+    x, y = (round_as(value + shift - (side / 2 + origin), rounding) for value in centre)
+    assert out[0, 0, :2].tolist() == [x, y]
+    assert out[-1, -1, :2].tolist() == [x + side - 1, y + side - 1]
+    assert middle == (x + side / 2 - shift, y + side / 2 - shift)
+
+
+@pytest.mark.parametrize(
+    ("centre", "side"),
+    [((20, 35), 50), ((70, 35), 50), ((45, 15), 50), ((45, 55), 50), ((45, 36), HEIGHT), ((45, 34), HEIGHT)],
+)
+def test_what_lies_outside_on_one_side_is_filled_and_the_rest_is_the_frame(frame, centre, side):
+    (cx, cy), out = cut(CropRule(), frame, centre, side, side)
+    columns = np.arange(side) + round(cx - side / 2)
+    rows = np.arange(side) + round(cy - side / 2)
+    inside = ((rows >= 0) & (rows < HEIGHT))[:, None] & ((columns >= 0) & (columns < WIDTH))[None]
+    assert 0 < inside.sum() < side * side
+    np.testing.assert_array_equal(out[~inside], np.broadcast_to(FILL, (int((~inside).sum()), 3)))
+    row, column = np.nonzero(inside)
+    np.testing.assert_array_equal(out[inside][:, 0], columns[column])
+    np.testing.assert_array_equal(out[inside][:, 1], rows[row])
+
+
+@pytest.mark.parametrize("centre", [(45.0, 35.0), (40.3, 30.9), (2.0, 35.0), (45.0, 69.0), (-30.0, -30.0)])
+@pytest.mark.parametrize("side", [0.3, 1.0, 1.8, 30.5, 64.0, 130.0])
+@pytest.mark.parametrize("shift", [0.0, -0.5])
+def test_affine_crop_has_its_outer_samples_on_the_corners_of_the_box(frame, centre, side, shift):
+    size = 33
+    middle, out = cut(CropRule(sampling="affine", centre_shift=shift), frame, centre, side, size)
+    assert middle == centre
+    reach = (max(side, 1.0) - 1) / 2
+    columns, rows = (np.linspace(value + shift - reach, value + shift + reach, size) for value in centre)
+    inside = ((rows >= 0) & (rows <= HEIGHT - 1))[:, None] & ((columns >= 0) & (columns <= WIDTH - 1))[None]
+    expected = np.stack(np.broadcast_arrays(columns[None], rows[:, None]), -1)
+    assert np.abs(out[..., :2] - expected)[inside].max(initial=0) <= 0.6
+    far = ((rows < -1) | (rows > HEIGHT))[:, None] & np.ones(size, bool) | ((columns < -1) | (columns > WIDTH))[None]
+    assert (out[far] == FILL).all()
+
+
+@pytest.mark.parametrize("centre", [(45.0, 35.0), (20.0, 50.0), (80.0, 10.0)])
+@pytest.mark.parametrize("side", [150, 171, 300])
+def test_square_too_large_for_a_canvas_is_sampled_where_its_pixels_would_lie(frame, centre, side, monkeypatch):
+    size = 64
+    laid_out, one = cut(CropRule(), frame, centre, side, size)
+    monkeypatch.setattr(crop, "MAX_CANVAS_SIDE", 100)
+    sampled, other = cut(CropRule(), frame, centre, side, size)
+    assert laid_out == sampled
+    step = side / size
+    columns, rows = (value - side / 2 + (np.arange(size) + 0.5) * step - 0.5 for value in laid_out)
+    inside = ((rows >= 1) & (rows <= HEIGHT - 2))[:, None] & ((columns >= 1) & (columns <= WIDTH - 2))[None]
+    expected = np.stack(np.broadcast_arrays(columns[None], rows[:, None]), -1)
+    assert inside.any()
+    for out in (one, other):
+        assert (
+            np.abs(out[..., :2] - expected)[inside].max() <= 0.75
+        )  # half a grey level of rounding, and sampling in steps of 1/32 pixel
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+def test_pyramid_is_the_crops_one_by_one_and_the_middle_ones_centre_comes_back(frame, count):
+    sides, centre = [20.0, 27.0, 34.0, 41.0][:count], (44.3, 35.2)
+    out = np.empty((count, 25, 25, 3), np.uint8)
+    middle = Cropper(CropRule()).cut_pyramid(frame, centre, sides, FILL, out)
+    alone = [cut(CropRule(), frame, centre, side, 25) for side in sides]
+    for made, (_, expected) in zip(out, alone, strict=True):
+        np.testing.assert_array_equal(made, expected)
+    assert middle == alone[count // 2][0]
+
+
+def test_nested_pyramid_of_one_scale_is_a_plain_crop(frame):
+    out = np.empty((1, 25, 25, 3), np.uint8)
+    nested = CropRule(pyramid="nested")
+    assert (
+        Cropper(nested).cut_pyramid(frame, (44.3, 35.2), [40.0], FILL, out)
+        == cut(nested, frame, (44.3, 35.2), 40.0, 25)[0]
+    )
+    np.testing.assert_array_equal(out[0], cut(nested, frame, (44.3, 35.2), 40.0, 25)[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "half_even", "half_up", "half_away"),
+    [(0.5, 0, 1, 1), (1.5, 2, 2, 2), (-0.5, 0, 0, -1), (-1.5, -2, -1, -2), (2.49, 2, 2, 2), (-2.51, -3, -3, -3)],
+)
+def test_the_three_roundings_differ_at_halves_only(value, half_even, half_up, half_away):
+    assert [round_as(value, rounding) for rounding in ROUNDINGS] == [half_even, half_up, half_away]
