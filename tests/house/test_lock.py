@@ -39,6 +39,7 @@ def test_no_place_to_fetch_from_is_named():
 
 def test_what_setup_asks_for_is_locked_in_versions_that_it_allows(locked, monkeypatch):
     requirements = pytest.importorskip("packaging.requirements", reason="packaging is not installed")
+    pytest.importorskip("setuptools", reason="setuptools is not installed")
     asked = {}
     monkeypatch.setattr("setuptools.setup", lambda **words: asked.update(words))
     runpy.run_path(str(ROOT / "setup.py"))
