@@ -1,6 +1,7 @@
 """What a tracker asks its network, and what it is told: one search region, and what was found in it."""
 
 from collections.abc import Generator
+from math import isfinite, nan
 from typing import NamedTuple
 
 import numpy as np
@@ -46,9 +47,10 @@ class Cut(NamedTuple):
     """Crop pixels to one of the frame's."""
 
     def look(self, found: SearchOutput, row: int) -> Look:
-        """Return what row `row` of the network's results means in the frame."""
+        """Return what row `row` of the network's results means in the frame: without a finite box, the score is NaN."""
         dx, dy, w, h = (value / self.pixels for value in found.box[row].tolist())
-        return Look(self.centre, (dx, dy, w, h), float(found.score[row]))
+        score = float(found.score[row]) if all(isfinite(value) for value in (dx, dy, w, h)) else nan
+        return Look(self.centre, (dx, dy, w, h), score)
 
 
 Turn = Generator[list[Ask], list[Look], Result]

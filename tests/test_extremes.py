@@ -178,6 +178,25 @@ def test_boxes_stay_in_bounds_whatever_the_network_says(row, preset, calibrated,
         in_bounds(tracker, tracker.update(np.full((*frame_wh[::-1], 3), 90, np.uint8)), longest)
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_a_result_that_is_not_finite_is_never_surely_there(place, monkeypatch):
+    calibration = Calibration(bias=0.0, score=10.0, recent=0.0, low=0.4, high=0.6)
+    manifest = manifest_of(ROWS[0]).model_copy(update={"calibration": calibration})
+    says = Says(manifest)
+    monkeypatch.setattr("trk.engine.tracker.load_backend", lambda *_: says)
+    tracker = Tracker(NoFiles(manifest), template_rate=0.5)
+    frame = np.full((240, 320, 3), 90, np.uint8)
+    tracker.init(frame, (100, 100, 40, 40))
+    broken = [0.0, 0.0, 60.0, 60.0, 1.0]
+    broken[place] = float("nan")
+    says.answers = iter([(0.0, 0.0, 60.0, 60.0, 1.0), tuple(broken), (0.0, 0.0, 60.0, 60.0, 1.0)])
+    first, second, third = (tracker.update(frame) for _ in range(3))
+    assert [one.lost for one in (first, second, third)] == [False, True, False]
+    assert second.confidence == 0.0
+    assert second.box == first.box
+    assert third.confidence == pytest.approx(first.confidence)
+
+
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e38])
 def test_window_of_the_frame_with_a_high_score_and_no_place_is_not_followed(place, value, monkeypatch):
