@@ -66,6 +66,8 @@ class Recorder:
     `template_of` makes kernels a second time, as arrays: what a backend keeps can't be looked into.
     """
 
+    frames = False  # crops that a graph cuts inside can't be remembered: the host cuts them
+
     def __init__(self, backend: Backend, template_of: TemplateOf, asked: Asked | None = None):
         self._backend = backend
         self._template_of = template_of

@@ -57,6 +57,8 @@ def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:
 
     library = load()
     gpu = gpu_of(capabilities) if library.flavour == "rtx" else str(Cuda())
-    made = plans(Bundle(bundle), library, gpu, capabilities, say=lambda line: say(line, "dim"))
+    opened = Bundle(bundle)
+    frames = opened.manifest.takes_frames
+    made = plans(opened, library, gpu, capabilities, say=lambda line: say(line, "dim"), frames=frames)
     sizes = ", ".join(f"{name} {len(plan) / 1e6:.1f} MB" for name, plan in made.items())
     say(f"plans by {library.title} for {gpu}: {sizes}")

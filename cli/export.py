@@ -53,6 +53,11 @@ Examples:
     help="Also write search graphs for N targets at once, for a GPU. May be given more than once.",
 )
 @click.option(
+    "--whole-frame",
+    is_flag=True,
+    help="Also write search graphs that cut their crops out of whole frames, for a GPU: one launch a frame.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
 @click.option(
@@ -86,6 +91,7 @@ def command(
     ranges: bool,
     correlation: str | None,
     targets: tuple[int, ...],
+    whole_frame: bool,
     out: Path | None,
     safetensors: Path | None,
     engine: str | None,
@@ -137,6 +143,7 @@ def command(
             correlation=form,
             precision=precision,
             targets=targets,
+            whole_frame=whole_frame,
             seed=seed,
             report=lambda line: say(line, "dim"),
         )

@@ -90,6 +90,12 @@ Examples:
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=int, help="Threads of the runtime. Default: the runtime's choice.")
+@click.option(
+    "--whole-frame/--host-crop",
+    default=None,
+    help="Who cuts the crops: the bundle's graphs, out of whole frames, or the host. Default: the graphs on a GPU, "
+    "where the bundle has such (trk-export --whole-frame).",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the annotated video (.mp4, .mkv, .mov).")
 @click.option(
     "--boxes",
@@ -161,6 +167,7 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         **parse_params(options["preset"], options["settings"]),
         on_lost=options["on_lost"],
         template_rate=options["update_template"],
+        whole_frame=options["whole_frame"],
     )
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
-from .geometry import CropRule, round_as
+from .geometry import CropRule, round_as, square
 
 Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
@@ -76,11 +76,7 @@ class Cropper:
             first = (centre[0] + self.rule.centre_shift - reach, centre[1] + self.rule.centre_shift - reach)
             _sample(frame, first, 2 * reach / (out.shape[0] - 1), fill, out)
             return centre
-        s = max(1, round_as(side, self.rule.side_rounding))
-        offset = s / 2 + self.rule.origin_shift
-        shift = self.rule.centre_shift
-        x0 = round_as(centre[0] + shift - offset, self.rule.origin_rounding)
-        y0 = round_as(centre[1] + shift - offset, self.rule.origin_rounding)
+        x0, y0, s, middle = square(self.rule, centre, side)
         height, width = frame.shape[:2]
         if x0 >= 0 and y0 >= 0 and x0 + s <= width and y0 + s <= height:
             _resize(frame[y0 : y0 + s, x0 : x0 + s], out)
@@ -89,7 +85,7 @@ class Cropper:
             _sample(frame, (x0 + (step - 1) / 2, y0 + (step - 1) / 2), step, fill, out)
         else:
             self._cut_over_border(frame, x0, y0, s, fill, out)
-        return x0 + s / 2 - shift, y0 + s / 2 - shift
+        return middle
 
     def cut_pyramid(
         self, frame: Image, centre: tuple[float, float], sides: list[float], fill: Image, out: Image

@@ -5,7 +5,7 @@ model's name. Source of each value: the row of models/registry.py that states it
 """
 
 from math import ceil, floor, sqrt
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -109,3 +109,24 @@ def exemplar_side(w: float, h: float, context_amount: float) -> float:
     """Return the side of the square that holds a target of w x h with its context. Source: SiamFC sec. 2."""
     context = context_amount * (w + h)
     return sqrt((w + context) * (h + context))
+
+
+class Square(NamedTuple):
+    """A square of whole pixels of a frame."""
+
+    x: int
+    """Its first column; may lie outside the frame, as the row may."""
+    y: int
+    side: int
+    centre: tuple[float, float]
+    """x, y of what was cut, in frame pixels: off by the rounding from what was asked for."""
+
+
+def square(rule: CropRule, centre: tuple[float, float], side: float) -> Square:
+    """Return the pixels that a crop of `side` around `centre` (x, y in frame pixels) shows."""
+    s = max(1, round_as(side, rule.side_rounding))
+    offset = s / 2 + rule.origin_shift
+    shift = rule.centre_shift
+    x = round_as(centre[0] + shift - offset, rule.origin_rounding)
+    y = round_as(centre[1] + shift - offset, rule.origin_rounding)
+    return Square(x, y, s, (x + s / 2 - shift, y + s / 2 - shift))

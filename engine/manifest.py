@@ -23,7 +23,8 @@ class Tensor(Rule):
 
     name: str
     dtype: Literal["uint8", "float32", "float16", "int32", "int64"]
-    shape: tuple[Annotated[int, Field(ge=1, le=1 << 31)], ...]
+    shape: tuple[Annotated[int, Field(ge=0, le=1 << 31)], ...]
+    """0 is any size: the number of pixels of a whole frame, nothing else."""
 
 
 class File(Rule):
@@ -56,6 +57,8 @@ class Batch(Graph):
     """A search graph for several targets at once: the first axis of crop, kernels, size and results is theirs."""
 
     targets: int = Field(ge=2, le=1024)
+    frame: Graph | None = None
+    """The same, cutting its crops out of a whole frame by itself."""
 
 
 class Search(Graph):
@@ -67,6 +70,8 @@ class Search(Graph):
     """Parameters that differ from the bundle's while this graph runs."""
     batches: tuple[Batch, ...] = ()
     """The same for more than one target, by their number."""
+    frame: Graph | None = None
+    """The same, cutting its crops out of a whole frame by itself: `frame` and `region` in the place of `crop`."""
 
 
 class Weights(Rule):
@@ -137,6 +142,19 @@ class Manifest(Rule):
     """Rate at which the template follows the target's appearance, once the bundle is calibrated."""
     files: tuple[File, ...]
 
+    @property
+    def graphs(self) -> list[Graph]:
+        """All graphs: the template's, then each search graph, its forms for several targets, and those for frames."""
+        searches: list[Search | Batch] = []
+        for search in self.searches:
+            searches += [search, *search.batches]
+        return [self.template, *searches, *(graph.frame for graph in searches if graph.frame)]
+
+    @property
+    def takes_frames(self) -> bool:
+        """Whether every search graph has a form that takes whole frames: all have, or none."""
+        return self.searches[0].frame is not None
+
     @field_validator("schema_version")
     @classmethod
     def _known_schema(cls, version: int) -> int:
@@ -151,8 +169,7 @@ class Manifest(Rule):
         listed = {file.name for file in self.files}
         for search in self.searches:
             _once(f"graph of {search.file} for", (f"{batch.targets} targets" for batch in search.batches))
-        batches = (batch for search in self.searches for batch in search.batches)
-        for graph in (self.template, *self.searches, *batches):
+        for graph in self.graphs:
             for name in (graph.file, *graph.external):
                 if name not in listed:
                     raise ValueError(f"{name!r} of a graph is not among the listed files")

@@ -7,12 +7,9 @@ from pathlib import Path
 from threading import Lock
 from time import perf_counter
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .backends.base import Batched
 from .bundle import Bundle
-from .crop import check_frame
+from .device_frame import AnyFrame, as_frame
 from .result import Result, StageTimes
 from .state import State
 from .together import take_turns
@@ -47,6 +44,7 @@ class MultiTracker:
         on_lost: str = "follow",
         template_rate: float | None = None,
         together: bool | None = None,
+        whole_frame: bool | None = None,
     ):
         if isinstance(bundle, Tracker):
             self.tracker = bundle.twin()
@@ -60,6 +58,7 @@ class MultiTracker:
                 params=params,
                 on_lost=on_lost,
                 template_rate=template_rate,
+                whole_frame=whole_frame,
             )
         on_cpu = self.tracker.backend.device == "cpu"
         backend_can = isinstance(self.tracker.backend, Batched)
@@ -77,7 +76,7 @@ class MultiTracker:
         """The numbers of the targets."""
         return list(self._states)
 
-    def add(self, frame: NDArray[np.uint8], box: Sequence[float], target: int | None = None) -> int:
+    def add(self, frame: AnyFrame, box: Sequence[float], target: int | None = None) -> int:
         """Follow what `box` holds in `frame`; return its number. A `target` that is there begins anew.
 
         Raises FrameError, BoxError; then nothing has changed.
@@ -96,15 +95,19 @@ class MultiTracker:
         """Stop following `target`; one that is not there is fine."""
         self._states.pop(target, None)
 
-    def update(self, frame: NDArray[np.uint8], skip: Sequence[int] = ()) -> dict[int, Result]:
+    def prefetch(self, frame: AnyFrame) -> None:
+        """Name the frame that comes after the next one: see `Tracker.prefetch`. Raises FrameError."""
+        self.tracker.prefetch(frame)
+
+    def update(self, frame: AnyFrame, skip: Sequence[int] = ()) -> dict[int, Result]:
         """Where each target is in `frame`, by number; those in `skip` are left as they are. Raises FrameError."""
         started = perf_counter()
-        check_frame(frame)
         waiting = [target for target in self._states if target not in skip]
         if self._together:
             found = take_turns(self.tracker, frame, {target: self._states[target] for target in waiting})
             self.stages = self.tracker.stages
             return found
+        as_frame(frame, self.tracker.backend.device)
         results: dict[int, Result] = {}
         turn = _Turn(waiting)
         lanes = self._lanes_for(len(waiting))
@@ -136,7 +139,7 @@ class MultiTracker:
             self._pool = ThreadPoolExecutor(self._most_lanes - 1, "trk-lane")
         return self._lanes[:count]
 
-    def _work(self, lane: Tracker, frame: NDArray[np.uint8], turn: "_Turn", results: dict[int, Result]) -> StageTimes:
+    def _work(self, lane: Tracker, frame: AnyFrame, turn: "_Turn", results: dict[int, Result]) -> StageTimes:
         """Take one target after the other, whichever is next."""
         spent = NO_TIME
         for target in turn:

@@ -6,22 +6,25 @@ from dataclasses import replace
 from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import TrkError
+from ..errors import FrameError, TrkError
 from ..weights.shipped import default_bundle
-from .ask import Ask, Cut, Look, Turn, next_asks
+from .ask import Ask, Cut, Look, Point, Turn, next_asks
 from .backends import load_backend
-from .backends.base import Kernels
+from .backends.base import Kernels, Whole
 from .boxes import check_box
 from .bundle import Bundle
 from .confidence import running_mean
-from .crop import Cropper, Image, check_frame, fill_colour, mean_colour
+from .crop import Cropper, Image, fill_colour, mean_colour
+from .device_frame import AnyFrame, DeviceFrame, Frame, as_frame
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
 from .policy import check_policy
+from .regions import Regions, new_regions, write_regions
 from .result import Box, Result, StageTimes
 from .scan import windows
 from .state import State
@@ -36,15 +39,18 @@ class Tracker:
         tracker.init(frame, (x, y, w, h))
         result = tracker.update(next_frame)
 
-    A frame is uint8 [H, W, 3] BGR as OpenCV gives it, contiguous or not, and is never modified. A box is x, y, w, h:
-    top-left corner, 0-indexed float pixels.
+    A frame is an array uint8 [H, W, 3] BGR as OpenCV gives it, contiguous or not, and is never modified. A box is
+    x, y, w, h: top-left corner, 0-indexed float pixels.
 
     `bundle`: folder or `.trk` file; None is the bundle that ships with trk. `preset`: one of the bundle's sets of
     hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
     was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
     `policy.POLICIES`. `template_rate`: share, 0 to 1, of the newest appearance in the running mean that the template
     follows; 0, what every upstream does, leaves it as `init` saw it; None is the bundle's, 0 for every model of an
-    upstream. Policies other than "follow", and rates above 0, need a calibrated bundle. One tracker serves one thread.
+    upstream. Policies other than "follow", and rates above 0, need a calibrated bundle. `whole_frame`: whether crops
+    are cut inside the graphs, out of whole frames; None: on a GPU, where the bundle has such graphs (`trk-export
+    --whole-frame`). Frames may then lie on the GPU already, as anything that speaks DLPack or
+    `__cuda_array_interface__`. One tracker serves one thread.
     """
 
     def __init__(
@@ -58,13 +64,14 @@ class Tracker:
         params: Mapping[str, float] | None = None,
         on_lost: str = "follow",
         template_rate: float | None = None,
+        whole_frame: bool | None = None,
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
         self.policy = check_policy(on_lost, self.manifest)
         self.template_rate = choose_rate(template_rate, self.manifest)
         try:
-            self.backend = load_backend(self.bundle, backend, device, threads)
+            self.backend = load_backend(self.bundle, backend, device, threads, whole_frame)
         finally:
             if self.bundle is not bundle:  # a caller's own may be read from again
                 self.bundle.close()
@@ -81,6 +88,8 @@ class Tracker:
         # A window that is far from where the target was says nothing about where in it the target is.
         self._scan_params = self._array({**self.params, WINDOW_INFLUENCE: 0.0})
         self._size = np.zeros((1, 2), np.float32)
+        self._region = new_regions(len(self._search_factors))
+        self._ahead: list[tuple[AnyFrame, Frame]] = []
         self.state: State | None = None
         """The target's, None before `init`. A tracker goes on with any state of its bundle that is put here."""
 
@@ -89,36 +98,70 @@ class Tracker:
         twin = copy.copy(self)
         twin.backend = self.backend.lane()
         twin._cropper = Cropper(self.manifest.geometry.crop)
-        twin._size = np.zeros_like(self._size)
+        twin._size, twin._region = np.zeros_like(self._size), np.zeros_like(self._region)
+        twin._ahead = []
         twin.state = None
         return twin
 
-    def init(self, frame: NDArray[np.uint8], box: Sequence[float]) -> None:
+    def init(self, frame: AnyFrame, box: Sequence[float]) -> None:
         """Take `box` in `frame` as the target: its kernels are computed here, once. Raises FrameError, BoxError."""
         started = self.begin()
-        check_frame(frame)
-        frame_wh = (frame.shape[1], frame.shape[0])
-        target = self._motion.start(check_box(box, frame_wh), mean_colour(frame), frame_wh)
+        seen = self.see(frame)
+        pixels, frame_wh = self._pixels(seen), (seen.shape[1], seen.shape[0])
+        target = self._motion.start(check_box(box, frame_wh), mean_colour(pixels), frame_wh)
         fill = fill_colour(target.mean, self.manifest.geometry.crop)
-        self.state = State(target, self._template(frame, target, fill), fill)
+        self.state = State(target, self._template(pixels, target, fill), fill)
         self.end(started)
 
-    def update(self, frame: NDArray[np.uint8]) -> Result:
+    def update(self, frame: AnyFrame) -> Result:
         """Return where the target is in `frame`. Raises FrameError; TrkError before `init`."""
         started = self.begin()
         state = self.state
         if state is None:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
-        check_frame(frame)
-        turn = self.turn(frame, state)
+        seen = self.see(frame)
+        turn = self.turn(seen, state)
         answers: list[Look] | None = None
         while True:
             asks = next_asks(turn, answers)
             if isinstance(asks, Result):
                 return asks._replace(time=self.end(started))
-            answers = [self.look(frame, ask) for ask in asks]
+            answers = [self.look(seen, ask) for ask in asks]
 
-    def turn(self, frame: NDArray[np.uint8], state: State) -> Turn:
+    def prefetch(self, frame: AnyFrame) -> None:
+        """Name the frame that comes after the next one, and leave it as it is until then. Raises FrameError.
+
+        It is on its way to the device while the network looks at the frame before it. Where the host cuts the crops
+        there is nothing to do.
+        """
+        whole = self.whole
+        if whole is not None:
+            seen = as_frame(frame, self.backend.device, whole.stream)
+            whole.announce(seen)
+            self._ahead = [*self._ahead[-1:], (frame, seen)]
+
+    @property
+    def whole(self) -> Whole | None:
+        """The backend, where that cuts its crops itself."""
+        return cast(Whole, self.backend) if getattr(self.backend, "frames", False) else None
+
+    def see(self, frame: AnyFrame) -> Frame:
+        """Return `frame`, checked, once it is where crops are cut out of it. Raises FrameError."""
+        began, whole = perf_counter(), self.whole
+        known = [seen for named, seen in self._ahead if named is frame]
+        seen = known[-1] if known else as_frame(frame, self.backend.device, None if whole is None else whole.stream)
+        self._ahead = [pair for pair in self._ahead if pair[0] is not frame]
+        if whole is not None:
+            whole.take(seen)
+        elif isinstance(seen, DeviceFrame):
+            raise FrameError(
+                "this frame lies on a GPU, and this bundle's crops are cut by the host: export it with trk-export "
+                "--whole-frame, or bring the frame to host memory first"
+            )
+        self._crop_seconds += perf_counter() - began
+        return seen
+
+    def turn(self, frame: Frame, state: State) -> Turn:
         """One frame for one target, without the searches: yields what to look for, is sent what was found.
 
         Whoever drives it may answer several targets' questions in one run of the network. Its value is the result, its
@@ -129,7 +172,7 @@ class Tracker:
             return self._result(state, state.target.box, 0.0, 0.0)
         crop_rule = self.manifest.geometry.crop
         if crop_rule.fill_from == "current":
-            state.fill = fill_colour(mean_colour(frame), crop_rule)
+            state.fill = fill_colour(mean_colour(self._pixels(frame)), crop_rule)
         if state.lost and self.policy.holds:
             state.return_to_seen()
         target = state.target
@@ -145,19 +188,36 @@ class Tracker:
             if found is not None:
                 box, score, confidence = found
         if is_due(self.template_rate, state.target.frame_index, confidence):
-            learned = self._template(frame, state.target, state.fill)
+            learned = self._template(self._pixels(frame), state.target, state.fill)
             state.mean = self.backend.mix(state.mean, learned, self.template_rate)
             state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
         return self._result(state, box, score, confidence)
 
     def cut(self, frame: NDArray[np.uint8], ask: Ask, crops: Image, size: NDArray[np.float32]) -> Cut:
         """Write what `ask` asks for: `crops` [scales, S, S, 3] and `size` [2], the target's w, h in crop pixels."""
-        side = self._motion.search_side(ask.target, ask.graph)
-        sides = [side * factor for factor in self._search_factors]
+        side, sides = self._sides(ask)
         centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
+        return self._cut(ask, side, centre, size)
+
+    def mark(self, frame: Frame, ask: Ask, region: Regions, size: NDArray[np.float32]) -> Cut:
+        """Write where `ask`'s crops are: `region` [scales, 8] for a graph that cuts them; `size` as for `cut`."""
+        side, sides = self._sides(ask)
+        frame_wh = (frame.shape[1], frame.shape[0])
+        centre = write_regions(self.manifest.geometry, frame_wh, ask.centre, sides, ask.state.fill, region)
+        return self._cut(ask, side, centre, size)
+
+    def _sides(self, ask: Ask) -> tuple[float, list[float]]:
+        side = self._motion.search_side(ask.target, ask.graph)
+        return side, [side * factor for factor in self._search_factors]
+
+    def _cut(self, ask: Ask, side: float, centre: Point, size: NDArray[np.float32]) -> Cut:
         pixels = self.manifest.searches[ask.graph].size / side
         size[:] = ask.target.w * pixels, ask.target.h * pixels
         return Cut(centre if self.manifest.geometry.crop.recentre else ask.centre, pixels)
+
+    def _pixels(self, frame: Frame) -> Image:
+        """Return `frame` in host memory, for what only the host does: the template's crop, a mean colour."""
+        return frame if isinstance(frame, np.ndarray) else cast(Whole, self.backend).pixels(frame)
 
     def _template(self, frame: NDArray[np.uint8], target: Target, fill: Image) -> Kernels:
         """Return the kernels of what `target` looks like in `frame`."""
@@ -173,16 +233,21 @@ class Tracker:
         self.count(began, network_began)
         return kernels
 
-    def look(self, frame: NDArray[np.uint8], ask: Ask) -> Look:
+    def look(self, frame: Frame, ask: Ask) -> Look:
         """Search the region that `ask` asks for."""
-        began = perf_counter()
-        cut = self.cut(frame, ask, self.backend.search_crops[ask.graph], self._size[0])
-        network_began = perf_counter()
-        found = self.backend.search(ask.graph, ask.state.kernels, self._size, ask.params)
+        began, whole, kernels = perf_counter(), self.whole, ask.state.kernels
+        if whole is None:
+            cut = self.cut(self._pixels(frame), ask, self.backend.search_crops[ask.graph], self._size[0])
+            network_began = perf_counter()
+            found = self.backend.search(ask.graph, kernels, self._size, ask.params)
+        else:
+            cut = self.mark(frame, ask, self._region, self._size[0])
+            network_began = perf_counter()
+            found = whole.search_frame(ask.graph, [kernels], self._region, self._size, ask.params)
         self.count(began, network_began)
         return cut.look(found, 0)
 
-    def _advance(self, frame: NDArray[np.uint8], target: Target, look: Look) -> Box:
+    def _advance(self, frame: Frame, target: Target, look: Look) -> Box:
         return self._motion.advance(target, look.centre, look.moved, look.score, (frame.shape[1], frame.shape[0]))
 
     def _judge(self, state: State, score: float) -> float | None:
@@ -203,7 +268,7 @@ class Tracker:
         return confidence
 
     def _scan(
-        self, frame: NDArray[np.uint8], state: State
+        self, frame: Frame, state: State
     ) -> Generator[list[Ask], list[Look], tuple[Box, float, float | None] | None]:
         """Look into a few more windows of the frame; a target surely found there is followed from there on."""
         seen = state.seen  # its size was right: what is followed while the target is lost grows or shrinks at will

@@ -19,6 +19,7 @@ from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
 from .forms import in_form
+from .frame_search import sights
 from .graphs import image
 from .onnx_graph import OPSET
 from .precision import plan
@@ -45,6 +46,7 @@ def export_bundle(
     correlation: str = GROUPED,
     precision: Precision = "fp32",
     targets: Sequence[int] = (),
+    whole_frame: bool = False,
     report: Report = lambda _: None,
 ) -> Manifest:
     """Write the bundle of `row` to `out`, a folder or a `.trk` file, and return its manifest.
@@ -53,7 +55,8 @@ def export_bundle(
     `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs;
     `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
     `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`. `targets`: numbers of
-    targets that get search graphs of their own, which search for so many at once.
+    targets that get search graphs of their own, which search for so many at once. `whole_frame`: each search graph gets
+    a form that takes whole frames.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -61,7 +64,9 @@ def export_bundle(
     chosen, values = _hyper_parameters(row, preset, params or {})
     geometry = Geometry.model_validate(row.geometry_for(chosen))
     searches = searches_of(row, chosen)
-    crops = reference_crops(geometry, searches, values.get("scale_step", 1.0))
+    scale_step = values.get("scale_step", 1.0)
+    seen = sights(geometry, searches, scale_step) if whole_frame else None
+    crops = reference_crops(geometry, searches, scale_step)
     net = (net or row.build()).eval()
     if weights is None:
         randomise(net, seed, crops, row.channels)
@@ -71,15 +76,17 @@ def export_bundle(
     written, types = Written(single, single, single), None
     if precision == "fp16":
         report(f"choosing types for {row.name} on crops of the sample clips")
-        samples = sample_crops(geometry, searches, values.get("scale_step", 1.0))
+        samples = sample_crops(geometry, searches, scale_step)
         steps = [row.step(_side(net, row, crops, number), s.size).eval() for number, s in enumerate(searches)]
         types = plan(single, steps, samples, numbers, row.channels, trained=weights.origin != "random", report=report)
         written = Written(types.typed(), types.net, types.emulated())
     targets = sorted(set(targets))
-    traced = trace(net, written, row, crops, numbers, maps, report, targets)
+    traced = trace(net, written, row, crops, numbers, maps, report, targets, seen)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     for search, graphs in zip(searches, traced.batches, strict=True):
         models |= {_batch_file(search.file, number): graph for number, graph in graphs.items()}
+    for search, graphs in zip(searches, traced.frames, strict=True):
+        models |= {_frame_file(search.file, number): graph for number, graph in graphs.items()}
     one_each = len(models) == 2
     files = {n: m.SerializeToString() for n, m in models.items()} if one_each else shared_weights(models)
     external = (WEIGHTS,) if WEIGHTS in files else ()
@@ -102,12 +109,19 @@ def export_bundle(
                 update={
                     **dict(Graph.model_validate(_signature(search.file, graph, external))),
                     "batches": tuple(
-                        Batch(targets=number, **_signature(_batch_file(search.file, number), together, external))
+                        Batch(
+                            targets=number,
+                            frame=_frame(search.file, number, frames, external),
+                            **_signature(_batch_file(search.file, number), together, external),
+                        )
                         for number, together in batches.items()
                     ),
+                    "frame": _frame(search.file, 1, frames, external),
                 }
             )
-            for search, graph, batches in zip(searches, traced.searches, traced.batches, strict=True)
+            for search, graph, batches, frames in zip(
+                searches, traced.searches, traced.batches, traced.frames, strict=True
+            )
         ),
         template_rate=row.template_rate,
         params=values,
@@ -183,6 +197,16 @@ def searches_of(row: Row, preset: str) -> tuple[Search, ...]:
 
 def _batch_file(file: str, targets: int) -> str:
     return f"{file.removesuffix('.onnx')}_x{targets}.onnx"
+
+
+def _frame_file(file: str, targets: int) -> str:
+    return f"{(file if targets == 1 else _batch_file(file, targets)).removesuffix('.onnx')}_frame.onnx"
+
+
+def _frame(file: str, targets: int, graphs: Mapping[int, onnx.ModelProto], external: tuple[str, ...]) -> Graph | None:
+    if targets not in graphs:
+        return None
+    return Graph.model_validate(_signature(_frame_file(file, targets), graphs[targets], external))
 
 
 def _signature(file: str, model: onnx.ModelProto, external: tuple[str, ...]) -> dict[str, Any]:

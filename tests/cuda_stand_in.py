@@ -19,9 +19,9 @@ class Code(Enum):
 
 
 class FakeRuntime:
-    """`cuda.bindings.runtime` on host memory. What is put into the stream runs at the next synchronisation.
+    """`cuda.bindings.runtime` on host memory. What is put into a stream runs when something waits for it, in order.
 
-    `fails`: call to name of the error that it returns.
+    `fails`: call to name of the error that it returns. `calls`: what was asked for, in order, with the stream.
     """
 
     cudaError_t = Code
@@ -31,15 +31,66 @@ class FakeRuntime:
     def __init__(self, fails=None):
         self.fails = fails or {}
         self.memory = {}
-        self.queue = []
+        self.queues = {}
         self.recording = None
+        self.recorded_stream = None
+        self.calls = []
+        self.events = {}
+        self.past = set()
         self.launched = 0
         self.waited = 0
         self.streams = 0
+        self.dropped = []
 
-    def put(self, work):
-        """Put `work` into the stream, or into the graph that is being captured."""
-        (self.queue if self.recording is None else self.recording).append(work)
+    def put(self, work, stream=None):
+        """Put `work` into a stream (None: the first), or into the graph that is being captured from it."""
+        if self.recording is not None and stream in (None, self.recorded_stream):
+            self.recording.append(work)
+        else:
+            self.queues.setdefault(77 if stream is None else stream, []).append(work)
+
+    def run(self, stream, until=None):
+        """Run what is in a stream, up to a moment of an event where one is given."""
+        queue = self.queues.get(stream, [])
+        while queue and until not in self.past:
+            queue.pop(0)()
+
+    def _reach(self, moment):
+        for stream in list(self.queues):
+            if moment not in self.past and any(getattr(work, "moment", None) == moment for work in self.queues[stream]):
+                self.run(stream, moment)
+
+    def cudaEventCreateWithFlags(self, flags):
+        event = f"event {len(self.events)}"
+        self.events[event] = None
+        return self._done("cudaEventCreateWithFlags", event)
+
+    def cudaEventDestroy(self, event):
+        del self.events[event]
+        return self._done("cudaEventDestroy")
+
+    def cudaEventRecord(self, event, stream):
+        moment = self.events[event] = object()
+
+        def passed():
+            self.past.add(moment)
+
+        passed.moment = moment
+        self.calls.append(("record", stream))
+        self.put(passed, stream)
+        return self._done("cudaEventRecord")
+
+    def cudaStreamWaitEvent(self, stream, event, flags):
+        moment = self.events[event]
+        self.calls.append(("wait for event", stream))
+        if moment is not None:
+            self.put(lambda: self._reach(moment), stream)
+        return self._done("cudaStreamWaitEvent")
+
+    def cudaEventSynchronize(self, event):
+        if self.events[event] is not None:
+            self._reach(self.events[event])
+        return self._done("cudaEventSynchronize")
 
     def _done(self, name, *values):
         if name in self.fails:
@@ -80,18 +131,20 @@ class FakeRuntime:
         return self.cudaFree(address)
 
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
-        self.put(lambda: ctypes.memmove(target, source, size))
+        if "cudaMemcpyAsync" not in self.fails:
+            self.calls.append((("up", "down", "beside")[kind - 1], stream))
+            self.put(lambda: ctypes.memmove(target, source, size), stream)
         return self._done("cudaMemcpyAsync")
 
     def cudaStreamSynchronize(self, stream):
-        queue, self.queue = self.queue, []
-        for work in queue:
-            work()
+        for one in list(self.queues) if stream is None else [stream]:
+            self.run(one)
+        self.calls.append(("wait", stream))
         self.waited += 1
         return self._done("cudaStreamSynchronize")
 
     def cudaStreamBeginCapture(self, stream, mode):
-        self.recording = []
+        self.recording, self.recorded_stream = [], stream
         return self._done("cudaStreamBeginCapture")
 
     def cudaStreamEndCapture(self, stream):
@@ -103,8 +156,15 @@ class FakeRuntime:
 
     def cudaGraphLaunch(self, graph, stream):
         self.launched += 1
-        self.queue.extend(graph)
+        self.calls.append(("launch", stream))
+        assert graph not in self.dropped
+        for work in graph:
+            self.put(work, stream)
         return self._done("cudaGraphLaunch")
+
+    def cudaGraphExecDestroy(self, graph):
+        self.dropped.append(graph)
+        return self._done("cudaGraphExecDestroy")
 
 
 class Logger:
@@ -116,7 +176,14 @@ class FakeContext:
 
     def __init__(self, session, runtime):
         self.session, self.runtime = session, runtime
-        self.addresses = {}
+        self.addresses, self.shapes = {}, {}
+        self.refuses = set()
+
+    def set_input_shape(self, name, shape):
+        if "shape" in self.refuses:
+            return False
+        self.shapes[name] = shape
+        return True
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
@@ -124,19 +191,21 @@ class FakeContext:
 
     def execute_async_v3(self, stream):
         assert 77 <= stream <= 76 + self.runtime.streams
-        self.runtime.put(self._run)
+        addresses, shapes = dict(self.addresses), dict(self.shapes)  # a captured graph keeps those it saw
+        self.runtime.put(lambda: self._run(addresses, shapes), stream)
         return True
 
-    def _run(self):
+    def _run(self, addresses, shapes):
         def at(value):
             dtype = np.dtype(
                 {"tensor(uint8)": "u1", "tensor(float)": "f4", "tensor(int32)": "i4", "tensor(float16)": "f2"}[
                     value.type
                 ]
             )
-            size = int(np.prod(value.shape)) * dtype.itemsize
-            memory = (ctypes.c_uint8 * size).from_address(self.addresses[value.name])
-            return np.frombuffer(memory, dtype).reshape(value.shape)
+            shape = shapes.get(value.name, value.shape)
+            size = int(np.prod(shape)) * dtype.itemsize
+            memory = (ctypes.c_uint8 * size).from_address(addresses[value.name])
+            return np.frombuffer(memory, dtype).reshape(shape)
 
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         results = self.session.run(None, {value.name: at(value) for value in inputs})
@@ -154,15 +223,27 @@ class FakeEngine:
         return self.values[number].name
 
     def get_tensor_shape(self, name):
-        return next(value.shape for value in self.values if value.name == name)
+        shape = next(value.shape for value in self.values if value.name == name)
+        return [side if isinstance(side, int) else -1 for side in shape]
 
     def create_execution_context(self):
-        return FakeContext(self.session, self.runtime)
+        context = FakeContext(self.session, self.runtime)
+        context.refuses = self.refuses
+        return context
+
+
+def inputs_of(model):
+    """The inputs of a serialised graph as TensorRT describes them: -1 where a side is open."""
+    values = onnx.load_from_string(model).graph.input if model else ()
+    return [
+        SimpleNamespace(name=value.name, shape=tuple(dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim))
+        for value in values
+    ]
 
 
 def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
     """A module with TensorRT's names whose plans are ONNX graphs. `refuses`: what fails, by logging, as there."""
-    refuses = refuses or set()
+    refuses = set() if refuses is None else refuses
     built = []
 
     class Parser:
@@ -172,6 +253,8 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
         def parse(self, model):
             self.network["model"] = model
+            self.network.inputs = inputs_of(model)
+            self.network.num_inputs = len(self.network.inputs)
             if "parse" in refuses:
                 self.num_errors = 1
                 self.get_error = lambda number: SimpleNamespace(desc=lambda: "operator Magic\nis unknown")
@@ -179,6 +262,13 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
         def parse_from_file(self, path):
             return self.parse(onnx.load(path).SerializeToString())
+
+    class Profile:
+        def __init__(self):
+            self.shapes = {}
+
+        def set_shape(self, name, smallest, usual, largest):
+            self.shapes[name] = (smallest, usual, largest)
 
     class TimingCache:
         def __init__(self, data):
@@ -211,6 +301,9 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
     class Network(dict):
         num_inputs = 0
 
+        def get_input(self, number):
+            return self.inputs[number]
+
     class Builder:
         def __init__(self, logger):
             self.logger = logger
@@ -221,9 +314,15 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
         def create_builder_config(self):
             return Config()
 
+        def create_optimization_profile(self):
+            return Profile()
+
         def build_serialized_network(self, network, config):
             if "build" in refuses:
                 self.logger.log(Logger.ERROR, "Error Code 10: no\n tactic")
+                return None
+            if any(-1 in value.shape for value in getattr(network, "inputs", ())) and not config.profiles:
+                self.logger.log(Logger.ERROR, "Error Code 4: dynamic inputs and no optimization profile")
                 return None
             built.append((network, config))
             return b"PLAN" + network["model"]
@@ -238,7 +337,9 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
                 return None
             assert plan[:4] == b"PLAN"
             session = onnxruntime.InferenceSession(plan[4:], providers=["CPUExecutionProvider"])
-            return FakeEngine(session, runtime)
+            engine = FakeEngine(session, runtime)
+            engine.refuses = refuses
+            return engine
 
     numbers = tuple(map(int, version.split(".")))
     flags = SimpleNamespace(EXPLICIT_BATCH=0) if numbers < (10,) else SimpleNamespace(STRONGLY_TYPED=1)

@@ -13,10 +13,18 @@ MAX_THREADS = 1024
 """More than any machine has use for: a runtime starts as many as it is told to."""
 
 
-def load_backend(bundle: Bundle, name: str = "auto", device: str | None = None, threads: int | None = None) -> Backend:
+def load_backend(
+    bundle: Bundle,
+    name: str = "auto",
+    device: str | None = None,
+    threads: int | None = None,
+    frames: bool | None = None,
+) -> Backend:
     """Return `bundle` loaded into the runtime `name`; "auto" takes the first of BACKENDS. Raises BackendError.
 
-    What was asked for and is not there is an error, never a silent change of runtime or device.
+    `frames`: whether crops are cut inside the graphs, out of whole frames; None: on a GPU, where the bundle has such
+    graphs. On a CPU the host cuts faster. What was asked for and is not there is an error, never a silent change of
+    runtime or device.
     """
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"no backend {name!r}: choose one of {', '.join(('auto', *BACKENDS))}")
@@ -24,31 +32,41 @@ def load_backend(bundle: Bundle, name: str = "auto", device: str | None = None, 
         raise BackendError(f"no device {device!r}: choose one of {', '.join(DEVICES)}")
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise BackendError(f"threads has to be at least 1 and at most {MAX_THREADS}, not {threads}")
-    return _LOADERS[BACKENDS[0] if name == "auto" else name](bundle, device, threads)
+    chosen = BACKENDS[0] if name == "auto" else name
+    if frames and not bundle.manifest.takes_frames:
+        raise BackendError(
+            f"{bundle.path} has no graphs that take whole frames: export it with trk-export --whole-frame, or let the "
+            "host cut the crops"
+        )
+    if frames is None:
+        frames = bundle.manifest.takes_frames and (device == "cuda" or chosen == "tensorrt")
+    return _LOADERS[chosen](bundle, device, threads, frames)
 
 
-def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, device or "cpu", threads)
+    return OnnxRuntimeBackend(bundle, device or "cpu", threads, frames=frames)
 
 
-def _tensorrt(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+def _tensorrt(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
     del threads  # the host only launches
     if device == "cpu":
         raise BackendError("the backend tensorrt runs on cuda only: choose --device cuda, or --backend onnxruntime")
     from .tensorrt import TensorRTBackend
 
-    return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning)
+    return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning, frames=frames)
 
 
-def _torch(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+def _torch(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
     from .torch import TorchBackend
 
-    return TorchBackend(bundle, device or "cpu", threads)
+    return TorchBackend(bundle, device or "cpu", threads, frames=frames)
 
 
-def _openvino(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+def _openvino(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
+    if frames:
+        raise BackendError("the backend openvino takes no whole frames: leave that out, or take --backend onnxruntime")
     if device not in (None, "cpu"):
         raise BackendError(f"the backend openvino runs on cpu only, not {device}: leave --device out")
     from .openvino import OpenVinoBackend
@@ -56,7 +74,7 @@ def _openvino(bundle: Bundle, device: str | None, threads: int | None) -> Backen
     return OpenVinoBackend(bundle, threads)
 
 
-_LOADERS: dict[str, Callable[[Bundle, str | None, int | None], Backend]] = {
+_LOADERS: dict[str, Callable[[Bundle, str | None, int | None, bool], Backend]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
     "torch": _torch,

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from ..device_frame import Frame
+from ..regions import Regions
+
 Kernels = Any
 """What a backend keeps of a template: opaque, and wherever the backend wants it (host or device memory)."""
 
@@ -67,4 +70,46 @@ class Batched(Protocol):
         self, graph: int, kernels: Sequence[Kernels], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
         """Search for `len(kernels)` targets, one of `batches`; `size` is [targets, 2]."""
+        ...
+
+
+@runtime_checkable
+class Whole(Protocol):
+    """A backend that takes whole frames, where the bundle has graphs that cut their crops out of them.
+
+    A frame is an array in host memory, or a `DeviceFrame` where the backend's device is none of the host's.
+    """
+
+    frames: bool
+    """Whether it was loaded with those graphs."""
+
+    @property
+    def stream(self) -> int | None:
+        """The stream that frames on a device are copied in, None on a CPU."""
+        ...
+
+    def take(self, frame: Frame) -> None:
+        """Make `frame` the one that is searched, until the next; it stays as it is for as long."""
+        ...
+
+    def announce(self, frame: Frame) -> None:
+        """Name the frame that will be taken next, which stays as it is until then: it is brought while others run."""
+        ...
+
+    def search_frame(
+        self,
+        graph: int,
+        kernels: Sequence[Kernels],
+        region: Regions,
+        size: NDArray[np.float32],
+        params: NDArray[np.float32],
+    ) -> SearchOutput:
+        """Search the frame for `len(kernels)` targets, one or one of `batches`.
+
+        `region`: [targets * scales, 8], see `regions.REGION`; `size` [targets, 2].
+        """
+        ...
+
+    def pixels(self, frame: Frame) -> NDArray[np.uint8]:
+        """Return `frame` in host memory: itself where it lies there."""
         ...

@@ -19,6 +19,8 @@ from ...errors import BackendError
 
 Array = NDArray[Any]
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")
+NO_TIMING = 2
+"""Flag of cudaEventCreateWithFlags."""
 OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
 
 
@@ -31,7 +33,7 @@ class Cuda:
 
     def __init__(self, runtime: Any = None, index: int = 0):
         self._runtime = runtime or _import()
-        self._index = index
+        self.index = index
         (count,) = self._call("cudaGetDeviceCount", what="find a GPU")
         if not index < count:
             raise BackendError(f"GPU {index} was asked for and there are {count}: choose another, or --device cpu")
@@ -42,10 +44,11 @@ class Cuda:
         self.capability = f"{properties.major}.{properties.minor}"
         # Not the default stream, on which TensorRT synchronises more than it has to.
         (self.stream,) = self._call("cudaStreamCreateWithFlags", 1, what="make a stream")  # 1: non-blocking
+        self._foreign: Any = None
 
     def sibling(self) -> Cuda:
         """The same GPU with another stream: for another thread, whose work and captures then are its own."""
-        return Cuda(self._runtime, self._index)
+        return Cuda(self._runtime, self.index)
 
     def __str__(self) -> str:
         return f"{self.name}, compute capability {self.capability}"
@@ -88,6 +91,34 @@ class Cuda:
     def wait(self) -> None:
         """Wait until the stream is done."""
         self._call("cudaStreamSynchronize", self.stream, what="wait for the GPU")
+
+    def event(self) -> Any:
+        """Return an event that tells no time: the cheapest to wait for."""
+        (event,) = self._call("cudaEventCreateWithFlags", NO_TIMING, what="make an event")
+        return event
+
+    def record(self, event: Any) -> None:
+        """Let `event` stand for all that is in the stream so far."""
+        self._call("cudaEventRecord", event, self.stream, what="record an event")
+
+    def wait_for(self, event: Any) -> None:
+        """Let what comes in the stream wait for `event`, and the host go on."""
+        self._call("cudaStreamWaitEvent", self.stream, event, 0, what="wait for an event")
+
+    def wait_until(self, event: Any) -> None:
+        """Wait until `event` is past; at once where it was never recorded."""
+        self._call("cudaEventSynchronize", event, what="wait for an event")
+
+    def wait_for_stream(self, stream: int) -> None:
+        """Let what comes in the stream wait for all that is in another one so far, and the host go on."""
+        if self._foreign is None:
+            self._foreign = self.event()
+        self._call("cudaEventRecord", self._foreign, stream, what="record an event in the stream of a frame's maker")
+        self.wait_for(self._foreign)
+
+    def drop(self, graph: Any) -> None:
+        """Give back a captured graph."""
+        self._call("cudaGraphExecDestroy", graph, what="give back a graph")
 
     def capture(self, work: Callable[[], None]) -> Any:
         """Return a graph of what `work` puts into the stream, ready to launch; nothing of it runs meanwhile.
@@ -143,6 +174,6 @@ def _import() -> Any:
         from cuda.bindings import runtime
     except ImportError:
         raise BackendError(
-            "the GPU backend needs cuda-python: pip install 'trk-engine[tensorrt]', or 'trk-engine[rtx]'"
+            "the GPU backend needs cuda-python: pip install cuda-python, or 'trk-engine[gpu]', [tensorrt] or [rtx]"
         ) from None
     return runtime

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
+from ..device_frame import Frame
 from ..manifest import Batch, Graph
+from ..regions import Regions
 from .base import SearchOutput
+from .plans import frame_graphs
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _SETTINGS = {("cuda", "fp32"): {"use_tf32": "0"}}
@@ -29,9 +32,10 @@ class OnnxRuntimeBackend:
 
     name = "onnxruntime"
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None):
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, *, frames: bool = False):
         self._ort = _import()
         self.device = device
+        self.frames = frames
         manifest = bundle.manifest
         self._manifest = manifest
         self._template = self._session(bundle, manifest.template, threads)
@@ -40,6 +44,9 @@ class OnnxRuntimeBackend:
             (number, batch.targets): self._session(bundle, batch, threads)
             for number, graph in enumerate(manifest.searches)
             for batch in graph.batches
+        }
+        self._framed = {
+            key: (self._session(bundle, graph, threads), graph) for key, graph in frame_graphs(manifest, frames).items()
         }
         self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
         self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
@@ -58,7 +65,7 @@ class OnnxRuntimeBackend:
         self._params = np.zeros(len(manifest.params), np.float32)
         self._size, self._output = self._results(manifest.batch)
         self._bindings = [
-            self._bind(session, graph, crop, self._size, self._output)
+            self._bind(session, graph, {"crop": crop, "size": self._size}, self._output)
             for session, graph, crop in zip(self._searches, manifest.searches, self.search_crops, strict=True)
         ]
         self._bound: list[Any] = [None] * len(self._searches)
@@ -67,6 +74,8 @@ class OnnxRuntimeBackend:
             for number, graph in enumerate(manifest.searches)
             for batch in graph.batches
         }
+        self._wholes = {key: self._whole(*one, targets=key[1]) for key, one in self._framed.items()}
+        self._frame: Any = None
 
     def _results(self, targets: int) -> tuple[NDArray[np.float32], SearchOutput]:
         """Return buffers for the sizes and the results of so many targets."""
@@ -76,7 +85,13 @@ class OnnxRuntimeBackend:
     def _batch(self, session: Any, graph: Batch) -> "_Together":
         crop = _buffer(graph, "crop")
         size, output = self._results(graph.targets)
-        return _Together(session, self._bind(session, graph, crop, size, output), crop, size, output)
+        return _Together(session, self._bind(session, graph, {"crop": crop, "size": size}, output), crop, size, output)
+
+    def _whole(self, session: Any, graph: Graph, targets: int) -> "_Together":
+        region = np.zeros(next(tensor.shape for tensor in graph.inputs if tensor.name == "region"), np.float32)
+        size, output = self._results(self._manifest.batch * targets)
+        binding = self._bind(session, graph, {"region": region, "size": size}, output)
+        return _Together(session, binding, region, size, output)
 
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> list[Any]:
         """Return the kernels, one value of the runtime each, in the memory of the device."""
@@ -165,25 +180,62 @@ class OnnxRuntimeBackend:
         self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
         """Run the graph for `len(kernels)` targets; kernels are put together again only when one of them is another."""
-        batch = self._batches[graph, len(kernels)]
-        if len(batch.kernels) != len(kernels) or any(a is not b for a, b in zip(batch.kernels, kernels, strict=True)):
-            parts = ([value.numpy() for value in values] for values in zip(*kernels, strict=True))
+        return self._run(self._batches[graph, len(kernels)], kernels, size, params)
+
+    @property
+    def stream(self) -> None:
+        """None: there is no device."""
+        return None
+
+    def take(self, frame: Frame) -> None:
+        """Make `frame` the one that is searched; it is read where it lies, unless it is in pieces."""
+        assert isinstance(frame, np.ndarray)
+        self._frame = np.ascontiguousarray(frame).reshape(-1, 3)
+
+    def announce(self, frame: Frame) -> None:
+        """Nothing to do: a frame is where it is read."""
+
+    def pixels(self, frame: Frame) -> NDArray[np.uint8]:
+        """Return `frame`."""
+        assert isinstance(frame, np.ndarray)
+        return frame
+
+    def search_frame(
+        self,
+        graph: int,
+        kernels: Sequence[Any],
+        region: Regions,
+        size: NDArray[np.float32],
+        params: NDArray[np.float32],
+    ) -> SearchOutput:
+        """Search the frame that was taken for `len(kernels)` targets."""
+        whole = self._wholes[graph, len(kernels)]
+        whole.crop[:] = region
+        whole.binding.bind_cpu_input("frame", self._frame)
+        return self._run(whole, kernels, size, params)
+
+    def _run(
+        self, run: "_Together", kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
+    ) -> SearchOutput:
+        if len(run.kernels) != len(kernels) or any(a is not b for a, b in zip(run.kernels, kernels, strict=True)):
+            if len(kernels) == 1:
+                run.together = list(kernels[0])
+            else:
+                parts = ([value.numpy() for value in values] for values in zip(*kernels, strict=True))
+                run.together = [self._ort.OrtValue.ortvalue_from_numpy(np.concatenate(values)) for values in parts]
             # The runtime reads them where they lie, for as long as they are bound.
-            batch.together = [self._ort.OrtValue.ortvalue_from_numpy(np.concatenate(values)) for values in parts]
-            for name, value in zip(self._kernel_names, batch.together, strict=True):
-                batch.binding.bind_ortvalue_input(name, value)
-            batch.kernels = list(kernels)
-        batch.size[:] = size
+            for name, value in zip(self._kernel_names, run.together, strict=True):
+                run.binding.bind_ortvalue_input(name, value)
+            run.kernels = list(kernels)
+        run.size[:] = size
         self._params[:] = params
         with _told("the search graph"):
-            batch.session.run_with_iobinding(batch.binding)
-        return batch.output
+            run.session.run_with_iobinding(run.binding)
+        return run.output
 
-    def _bind(
-        self, session: Any, graph: Graph, crop: NDArray[np.uint8], size: NDArray[np.float32], output: SearchOutput
-    ) -> Any:
+    def _bind(self, session: Any, graph: Graph, arrays: Mapping[str, NDArray[Any]], output: SearchOutput) -> Any:
         binding = session.io_binding()
-        shared = {"crop": crop, "size": size, "params": self._params}
+        shared = {**arrays, "params": self._params}
         for tensor in graph.inputs:
             if tensor.name in shared:
                 binding.bind_cpu_input(tensor.name, shared[tensor.name])
@@ -194,11 +246,12 @@ class OnnxRuntimeBackend:
 
 @dataclass
 class _Together:
-    """What one run for several targets needs."""
+    """What one run needs, for several targets or out of a whole frame."""
 
     session: Any
     binding: Any
-    crop: NDArray[np.uint8]
+    crop: NDArray[Any]
+    """The crops, or the rows that say where they are to be cut."""
     size: NDArray[np.float32]
     output: SearchOutput
     kernels: list[Any] = field(default_factory=list)
@@ -242,10 +295,15 @@ def _check_signature(bundle: Bundle, graph: Graph, session: Any) -> None:
         ("output", graph.outputs, session.get_outputs()),
     ):
         ours = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated}
-        theirs = {(value.name, tuple(value.shape), _DTYPES.get(value.type, value.type)) for value in found}
+        theirs = {(value.name, _shape(value), _DTYPES.get(value.type, value.type)) for value in found}
         if ours != theirs:
             odd = sorted(str(item) for item in ours ^ theirs)[0]
             raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of an input or output, 0 where an axis is open."""
+    return tuple(side if isinstance(side, int) else 0 for side in value.shape)
 
 
 _DTYPES = {

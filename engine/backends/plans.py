@@ -47,9 +47,22 @@ def key_of(bundle: Bundle, graph: str, runtime: str, version: str, gpu: str, fla
     return Key(graph, listed[graph], runtime, version, gpu, bundle.manifest.precision, flags)
 
 
-def graphs_of(manifest: Manifest) -> list[Graph]:
-    """Return all graphs of a bundle: the template's, then each search graph with its forms for several targets."""
-    return [manifest.template, *(graph for search in manifest.searches for graph in (search, *search.batches))]
+def graphs_of(manifest: Manifest, frames: bool = False) -> list[Graph]:
+    """Return the graphs of a bundle: the template's, then each search graph with its forms for several targets.
+
+    `frames`: those for whole frames behind them.
+    """
+    searches = [graph for search in manifest.searches for graph in (search, *search.batches)]
+    return [manifest.template, *searches, *frame_graphs(manifest, frames).values()]
+
+
+def frame_graphs(manifest: Manifest, frames: bool) -> dict[tuple[int, int], Graph]:
+    """Return the graphs for whole frames by number of the search graph and of targets; none unless `frames`."""
+    found = {}
+    for number, search in enumerate(manifest.searches if frames else ()):
+        found[number, 1] = search.frame
+        found |= {(number, batch.targets): batch.frame for batch in search.batches}
+    return {key: graph for key, graph in found.items() if graph is not None}
 
 
 def place(bundle: Bundle) -> Path:

@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 
 from ...errors import BackendError
 from ..bundle import Bundle
+from ..device_frame import DeviceFrame, Frame
 from ..manifest import Graph
+from ..regions import Regions
 from .base import SearchOutput
 from .events import DeviceTimes, HostMarks, Marks, TorchMarks
-from .plans import graphs_of
+from .plans import frame_graphs, graphs_of
+from .slots import SLOTS, Slots
+from .torch_frames import TorchCarrier, downloaded
 
 
 class TorchBackend:
@@ -30,9 +34,10 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None):
+    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, *, frames: bool = False):
         self._torch = _import()
         self.device = device
+        self.frames = frames
         if device == "cuda" and not self._torch.cuda.is_available():
             raise BackendError(
                 "device 'cuda' was asked for and this PyTorch sees no GPU: install a driver and a CUDA build of "
@@ -48,8 +53,9 @@ class TorchBackend:
             graph.file: TorchGraph(
                 bundle.read(graph.file), device, {name: bundle.read(name) for name in graph.external}
             )
-            for graph in graphs_of(manifest)
+            for graph in graphs_of(manifest, frames)
         }
+        self._framed = frame_graphs(manifest, frames)
         self._allocate()
 
     def lane(self) -> TorchBackend:
@@ -69,6 +75,11 @@ class TorchBackend:
             for batch in search.batches
         }
         self._together: dict[int, tuple[list[Any], dict[str, Any]]] = {}
+        self._frame: Any = None
+        self._carrier = TorchCarrier(self._torch) if self.device == "cuda" and self.frames else None
+        self._slots = None if self._carrier is None else Slots(self._carrier)
+        self._wholes: dict[tuple[int, int, int], Any] = {}
+        self._generation = 0
         self.template_crop = self._template.host["crop"]
         self.search_crops = [runner.host["crop"] for runner in self._searches]
 
@@ -99,13 +110,77 @@ class TorchBackend:
     def search_batch(
         self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
-        """Run the graph for `len(kernels)` targets; kernels are put together again only when one of them is another."""
+        """Run the graph for `len(kernels)` targets."""
+        values = {"size": size, "params": params}
+        return _output(self._batches[graph, len(kernels)](values, self._put_together(kernels)))
+
+    @property
+    def stream(self) -> int | None:
+        """The stream that frames are copied in; None on a CPU."""
+        return None if self._carrier is None else self._carrier.stream
+
+    def take(self, frame: Frame) -> None:
+        """Make `frame` the one that is searched; on CUDA graphs are captured when its size is another."""
+        if self._slots is None:
+            assert isinstance(frame, np.ndarray)
+            self._frame = self._torch.from_numpy(np.ascontiguousarray(frame).reshape(-1, 3))
+            return
+        self._slots.take(frame)
+        if self._slots.generation != self._generation:
+            self._generation = self._slots.generation
+            self._wholes.clear()
+            for slot in range(SLOTS):
+                self._whole(0, 1, slot)
+
+    def announce(self, frame: Frame) -> None:
+        """Name the next frame: it is copied while the search of this one runs."""
+        if self._slots is not None:
+            self._slots.announce(frame)
+
+    def pixels(self, frame: Frame) -> NDArray[np.uint8]:
+        """Return `frame` in host memory."""
+        pixels: NDArray[np.uint8] = downloaded(self._torch, frame) if isinstance(frame, DeviceFrame) else frame
+        return pixels
+
+    def search_frame(
+        self,
+        graph: int,
+        kernels: Sequence[Any],
+        region: Regions,
+        size: NDArray[np.float32],
+        params: NDArray[np.float32],
+    ) -> SearchOutput:
+        """Search the frame that was taken for `len(kernels)` targets."""
+        values = {"region": region, "size": size, "params": params}
+        together = kernels[0] if len(kernels) == 1 else self._put_together(kernels)
+        if self._slots is None:
+            whole = self._whole(graph, len(kernels), 0)
+            return _output(whole(values, {**together, "frame": self._frame}))
+        out = self._whole(graph, len(kernels), self._slots.current)(values, together)
+        self._slots.stage()
+        return _output(out)
+
+    def _whole(self, graph: int, targets: int, slot: int) -> Any:
+        """Return what runs a graph on the frame in `slot`, made on its first use."""
+        key = graph, targets, slot
+        if key not in self._wholes:
+            described = self._framed[graph, targets]
+            run = self._graphs[described.file]
+            if self._slots is None:
+                self._wholes[key] = _Eager(self._torch, run, described)
+            else:
+                frame = self._slots.places[slot].device.reshape(-1, 3)
+                self._wholes[key] = _Captured(self._torch, run, described, {"frame": frame})
+        return self._wholes[key]
+
+    def _put_together(self, kernels: Sequence[Any]) -> dict[str, Any]:
+        """Return all targets' kernels in one, made again only when one of them is another."""
         targets = len(kernels)
         held, together = self._together.get(targets, ([], {}))
         if len(held) != targets or any(a is not b for a, b in zip(held, kernels, strict=True)):
             together = {name: self._torch.cat([one[name] for one in kernels]) for name in kernels[0]}
             self._together[targets] = list(kernels), together
-        return _output(self._batches[graph, targets]({"size": size, "params": params}, together))
+        return together
 
     def mix(self, one: Any, other: Any, share: float) -> dict[str, Any]:
         """Return (1 - share) one + share other."""
@@ -137,9 +212,18 @@ class _Eager:
 
 
 class _Captured:
-    """Runs a graph as one CUDA graph over fixed tensors; the host's buffers are pinned."""
+    """Runs a graph as one CUDA graph over fixed tensors; the host's buffers are pinned.
 
-    def __init__(self, torch: Any, run: Callable[[dict[str, Any]], dict[str, Any]], graph: Graph):
+    `there`: inputs that lie on the device already.
+    """
+
+    def __init__(
+        self,
+        torch: Any,
+        run: Callable[[dict[str, Any]], dict[str, Any]],
+        graph: Graph,
+        there: dict[str, Any] | None = None,
+    ):
         self._torch = torch
         pinned = {
             tensor.name: torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)).pin_memory()
@@ -149,7 +233,8 @@ class _Captured:
         self._device = {
             tensor.name: torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype), device="cuda")
             for tensor in graph.inputs
-        }
+            if tensor.name not in (there or {})
+        } | (there or {})
         self._held: Any = None
         with torch.inference_mode():
             stream = torch.cuda.Stream()
@@ -197,7 +282,7 @@ def _output(out: dict[str, Any]) -> SearchOutput:
 
 
 def _host_inputs(graph: Graph) -> list[Any]:
-    return [tensor for tensor in graph.inputs if not tensor.name.startswith("kernel_")]
+    return [tensor for tensor in graph.inputs if tensor.name != "frame" and not tensor.name.startswith("kernel_")]
 
 
 def _import() -> Any:

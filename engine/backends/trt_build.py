@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from ...errors import BackendError
 from .trt_library import Library
 
-MOST_TARGETS = 32
-"""Upper end of the profile of a graph whose number of targets is open."""
+FRAME_PIXELS = (1, 1920 * 1080, 7680 * 4320)
+"""Smallest, usual and largest frame that a plan takes: anything up to 8K, whichever way it is held."""
 
 
 class Options(NamedTuple):
@@ -108,7 +108,7 @@ def _set_targets(library: Library, config: Any, capabilities: Sequence[str]) -> 
 
 
 def _profile(builder: Any, network: Any) -> Any:
-    """Return the profile of a network whose first axes are open, 1 to MOST_TARGETS; None where all shapes are fixed."""
+    """Return the profile of a network that takes frames of any size; None where all shapes are fixed."""
     profile = None
     for number in range(network.num_inputs):
         tensor = network.get_input(number)
@@ -116,7 +116,7 @@ def _profile(builder: Any, network: Any) -> Any:
         if -1 not in shape:
             continue
         profile = profile or builder.create_optimization_profile()
-        sizes = (tuple(n if axis == -1 else axis for axis in shape) for n in (1, MOST_TARGETS // 4, MOST_TARGETS))
+        sizes = (tuple(n if axis == -1 else axis for axis in shape) for n in FRAME_PIXELS)
         profile.set_shape(tensor.name, *sizes)
     return profile
 

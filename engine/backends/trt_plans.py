@@ -26,17 +26,18 @@ def plans(
     folder: Path | None = None,
     device: str = "",
     say: Say = lambda _: None,
+    frames: bool = False,
 ) -> dict[str, bytes]:
     """Return the plan of each graph of `bundle` by its file name, building what the cache lacks.
 
     `gpu` names what the plans are for; `device` is the compute capability of the GPU at hand, for which a plan that
-    names it among others will do. `say` is told why one is built. A plan for another GPU, version, precision or
-    export is left alone and never used. Raises BackendError.
+    names it among others will do. `frames`: with those of graphs for whole frames. `say` is told why one is built. A
+    plan for another GPU, version, precision or export is left alone and never used. Raises BackendError.
     """
     folder = folder or place(bundle)
     timings = folder / f"timing-{library.flavour}-{library.version}-{_plain(gpu)}.cache"
     found: dict[str, bytes] = {}
-    for graph in graphs_of(bundle.manifest):
+    for graph in graphs_of(bundle.manifest, frames):
         key = key_of(bundle, graph.file, library.flavour, library.version, gpu, ",".join(capabilities))
         plan, why = find(folder, key, device)
         if plan is None:

@@ -109,13 +109,13 @@ def test_a_search_in_three_launches_finds_what_one_launch_finds(bundle_copy, cli
     size, params = np.array([[60.0, 50.0]], np.float32), np.array([0.97, 0.2, 0.3, 1.04], np.float32)
     expected = [array.copy() for array in backend.search(0, tracker.state.kernels, size, params)]
     runner = backend._searches[0]
-    execute = runner._execute
+    execute = runner._work.run
 
-    def takes_a_while():
-        execute()
+    def takes_a_while(key):
+        execute(key)
         runtime.works(7.0)
 
-    runner._execute = takes_a_while
+    runner._work.run = takes_a_while
     for array in runner.output:
         array[...] = -1
     launched = runtime.launched

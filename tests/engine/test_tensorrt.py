@@ -138,7 +138,7 @@ def test_memory_of_a_backend_goes_with_it_and_results_stay(bundle_copy, runtime)
     found = lane.search(0, lane.template(size, params), size, params)
     del lane
     gc.collect()
-    assert len(runtime.memory) == held + 3  # box, score and best, which somebody still looks at
+    assert len(runtime.memory) == held + 1  # box, score and best, which somebody still looks at
     assert found.box.shape == (1, 4)
     del found, ours
     gc.collect()

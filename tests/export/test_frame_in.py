@@ -16,6 +16,7 @@ from trk.engine.bundle import Bundle
 from trk.engine.crop import Cropper
 from trk.engine.geometry import CropRule, Geometry
 from trk.engine.manifest import Search
+from trk.engine.regions import new_regions, write_regions
 from trk.export.bundle import searches_of
 from trk.export.device_crop import DeviceCrop, rounded
 from trk.export.frame_in import STATE, FrameIn, frame_graph, state_of
@@ -56,22 +57,20 @@ def test_crop_on_the_device_is_the_engines_to_one_grey_level(rule, centre, side,
     fill = np.array([12, 200, 77], np.uint8)
     out = np.empty((63, 63, 3), np.uint8)
     middle = Cropper(rule).cut(picture, centre, side, fill, out)
-    cut = DeviceCrop(rule, 63)(
-        torch.from_numpy(picture), torch.tensor([centre]), torch.tensor([[side]]), torch.from_numpy(fill[None]).float()
-    )
-    assert np.abs(cut.crop[0].numpy() - out.astype(np.float32)).max() <= 1
-    assert (cut.crop == cut.crop.round()).all()
-    np.testing.assert_allclose(cut.centre[0].numpy(), middle, atol=1e-4)
+    region = new_regions(1)
+    assert write_regions(Geometry(crop=rule), (160, 120), centre, [side], fill, region) == middle
+    crop = DeviceCrop(63)(torch.from_numpy(picture), torch.from_numpy(region))
+    assert np.abs(crop[0].numpy() - out.astype(np.float32)).max() <= 1
+    assert (crop == crop.round()).all()
 
 
 def test_crops_of_several_targets_at_once_are_each_their_own(picture):
-    frame, crop = torch.from_numpy(picture), DeviceCrop(RULES[0], 31)
-    centres, sides = torch.tensor([[40.0, 30.0], [150.0, 5.0], [80.0, 60.0]]), torch.tensor([[20.0], [55.0], [31.0]])
-    fills = torch.tensor([[0.0, 0.0, 0.0], [9.0, 8.0, 7.0], [255.0, 255.0, 255.0]])
-    together = crop(frame, centres, sides, fills).crop
+    frame, crop = torch.from_numpy(picture), DeviceCrop(31)
+    rows = [(30, 20, 20, 0, 0, 0), (130, -20, 55, 9, 8, 7), (65, 45, 31, 255, 255, 255)]
+    region = torch.tensor([[*row, 160, 120] for row in rows], dtype=torch.float32)
+    together = crop(frame, region)
     for n in range(3):
-        alone = crop(frame, centres[n : n + 1], sides[n : n + 1], fills[n : n + 1]).crop
-        assert torch.equal(together[n], alone[0])
+        assert torch.equal(together[n], crop(frame, region[n : n + 1])[0])
 
 
 def test_roundings_differ_at_halves_only():
@@ -81,16 +80,16 @@ def test_roundings_differ_at_halves_only():
     assert rounded(values, "half_away").tolist() == [-2.0, -1.0, 1.0, 2.0, 3.0, 0.0, 1.0]
 
 
-def graph_of(row, net, side, frame_wh):
+def graph_of(row, net, side):
     geometry = Geometry.model_validate(row.geometry)
     search = SearchGraph(net, row.step(side, row.searches[0].size).eval(), row.channels)
-    return FrameIn(search, geometry, searches_of(row, "default"), list(row.params), frame_wh).eval()
+    return FrameIn(search, geometry, searches_of(row, "default"), list(row.params)).eval()
 
 
 def chained(tracker, module, clip, kernels, frames=8):
     """Distances of the engine's boxes from the graph's, whose state goes from frame to frame by itself."""
     tracker.init(clip.frames[0], clip.boxes[0])
-    state = state_of(tracker.state.target, tracker.state.fill.tolist())
+    state = state_of(tracker.state.target, tracker.state.fill.tolist(), (320, 240))
     params = torch.tensor(list(tracker.params.values()))
     apart = []
     for frame in clip.frames[1:frames]:
@@ -108,7 +107,7 @@ def values_of(tracker):
 
 @torch.inference_mode()
 def test_pyramid_of_crops_chains_as_the_engine_goes(tiny_bundle, clip):
-    module = graph_of(TINY, seeded(), 17, (320, 240))
+    module = graph_of(TINY, seeded(), 17)
     assert max(chained(Tracker(tiny_bundle, threads=1), module, clip, values_of)) < 0.05
 
 
@@ -124,7 +123,7 @@ def test_running_search_side_chains_as_the_engine_goes(tmp_path, clip):
     }
     row = replace(TINY, geometry=geometry)
     export_bundle(row, tmp_path / "b", seeded(), Weights(origin="checkpoint", file="tiny", licence="none"))
-    module = graph_of(row, seeded(), 17, (320, 240))
+    module = graph_of(row, seeded(), 17)
     tracker = Tracker(tmp_path / "b", threads=1)
     assert max(chained(tracker, module, clip, values_of)) < 0.05
 
@@ -159,7 +158,7 @@ def test_derived_search_side_chains_as_the_engine_goes(weights, clip, tmp_path):
         export_bundle(*_arguments(choose("siamrpnpp", "light", None), tmp_path / "light"))
     bundle = Bundle(default_bundle() if weights == "default" else tmp_path / "light")
     manifest = bundle.manifest
-    module = FrameIn(FromBundle(bundle), manifest.geometry, manifest.searches, list(manifest.params), (320, 240))
+    module = FrameIn(FromBundle(bundle), manifest.geometry, manifest.searches, list(manifest.params))
     assert manifest.geometry.side == "derived"
     tracker = Tracker(bundle, threads=1, template_rate=0)  # the graph keeps its template
     assert max(chained(tracker, module, clip, values_of)) < 1.0
@@ -172,17 +171,17 @@ def _arguments(chosen, out):
 
 @torch.no_grad()
 def test_graph_in_onnx_runtime_gives_what_the_module_gives(tiny_bundle, clip):
-    module = graph_of(TINY, seeded(), 17, (320, 240))
+    module = graph_of(TINY, seeded(), 17)
     tracker = Tracker(tiny_bundle, threads=1)
     tracker.init(clip.frames[0], clip.boxes[0])
     state, params = (
-        state_of(tracker.state.target, tracker.state.fill.tolist()),
+        state_of(tracker.state.target, tracker.state.fill.tolist(), (320, 240)),
         torch.tensor(list(tracker.params.values())),
     )
     kernels = dict(zip(("kernel_zf",), values_of(tracker), strict=True))
     model = frame_graph(module, state, params, kernels)
     assert [node.op_type for node in model.graph.node if "frame" in node.input] == ["Cast"]
-    frame = torch.from_numpy(clip.frames[1])
+    frame = torch.from_numpy(clip.frames[1]).reshape(-1, 3)
     found = run(model, arrays({"frame": frame, "state": state, "params": params, **kernels}))
     expected = module(frame, state, params, *kernels.values())
     np.testing.assert_allclose(found["next_state"], expected[0].numpy(), atol=1e-2)
@@ -193,7 +192,7 @@ def test_graph_in_onnx_runtime_gives_what_the_module_gives(tiny_bundle, clip):
 @torch.no_grad()
 def test_graph_builds_in_tensorrt(tiny_bundle):
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install tensorrt-rtx-cu13)")
-    module = graph_of(TINY, seeded(), 17, (320, 240))
+    module = graph_of(TINY, seeded(), 17)
     kernels = {"kernel_zf": torch.zeros(1, 1, 16, 15, 15)}
     model = frame_graph(module, torch.ones(1, len(STATE)), torch.tensor(list(TINY.params.values())), kernels)
     assert build(load("rtx"), model.SerializeToString(), Options("fp32")).plan
@@ -208,8 +207,8 @@ class Broken(torch.nn.Module):
 
 def test_state_stays_where_the_network_returns_no_number(clip):
     geometry, searches = Geometry(), (SimpleNamespace(size=63),)
-    module = FrameIn(Broken(), geometry, searches, [], (320, 240))
-    state = torch.tensor([[160.0, 120.0, 48.0, 40.0, 90.0, 48.0, 40.0, 90.0, 1.0, 2.0, 3.0]])
+    module = FrameIn(Broken(), geometry, searches, [])
+    state = torch.tensor([[160.0, 120.0, 48.0, 40.0, 90.0, 48.0, 40.0, 90.0, 1.0, 2.0, 3.0, 320.0, 240.0]])
     after, result = module(torch.from_numpy(clip.frames[0]), state, torch.zeros(3))
     assert torch.equal(after, state)
     assert result[0, :4].tolist() == [160.0, 120.0, 48.0, 40.0]
@@ -231,11 +230,10 @@ def test_rules_that_only_the_host_can_follow_are_refused(model, variant, words):
             Geometry.model_validate(row.geometry),
             searches_of(row, "default"),
             list(row.params),
-            (64, 64),
         )
 
 
 def test_two_search_sizes_are_refused():
     searches = [Search(file=f"{size}.onnx", inputs=(), outputs=(), size=size) for size in (255, 287)]
     with pytest.raises(ExportError, match="several sizes"):
-        FrameIn(torch.nn.Identity(), Geometry(), searches, [], (64, 64))
+        FrameIn(torch.nn.Identity(), Geometry(), searches, [])

@@ -1,0 +1,142 @@
+"""Frames that already lie on a GPU: whatever speaks `__cuda_array_interface__` or DLPack, read without a library.
+
+PyTorch, CuPy, Numba, PyCUDA and PyNvVideoCodec do. Nothing is copied here: what is read is where the pixels lie, and
+what has to be waited for before they are there.
+
+Source: the CUDA Array Interface, version 3 (Numba's documentation); dmlc/dlpack:include/dlpack/dlpack.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FrameError
+from .crop import MAX_FRAME_SIDE, check_frame
+
+ORDER = "uint8 [H, W, 3] in BGR order"
+_CUDA = (2, 13)
+"""Kinds of DLPack's devices: a GPU's memory, and memory that a GPU and the host share."""
+DEFAULT_STREAM = 1
+"""CUDA's own number of the stream that is every program's."""
+_UINT = 1
+"""DLPack's code of unsigned whole numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceFrame:
+    """A frame in a GPU's memory: uint8 [H, W, 3] BGR, contiguous."""
+
+    address: int
+    shape: tuple[int, int, int]
+    owner: Any
+    """What keeps the memory."""
+    device: int | None = None
+    """Number of the GPU; None where the owner does not say."""
+    stream: int | None = None
+    """Stream in which the pixels are still being made; None: they are there."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the frame."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+
+Frame = NDArray[np.uint8] | DeviceFrame
+"""A frame in host memory, or on a device."""
+AnyFrame = Any
+"""What callers give: an array uint8 [H, W, 3] BGR, or such a frame on a GPU in whatever speaks one of the two."""
+
+
+def as_frame(frame: Any, device: str, stream: int | None = None) -> Frame:
+    """Return `frame`, checked: an array of the host's as it is, what lies on a GPU as a `DeviceFrame`.
+
+    `device`: where the backend runs; `stream`: the one that the frame is used in, for DLPack's makers to put the wait
+    for their work into. Raises FrameError, in one line that says what to change.
+    """
+    if isinstance(frame, np.ndarray):
+        check_frame(frame)
+        return frame
+    if isinstance(frame, DeviceFrame):
+        return frame
+    described = getattr(frame, "__cuda_array_interface__", None)
+    by_dlpack = _dlpack_kind(frame) in _CUDA
+    if described is None and not by_dlpack:
+        check_frame(frame)
+    if device == "cpu":
+        raise FrameError(
+            "this frame lies on a GPU and the backend runs on the cpu: choose device cuda, or bring the frame to host "
+            "memory first (PyTorch: frame.cpu().numpy(), CuPy: frame.get())"
+        )
+    # DLPack first: its makers put the wait for their work into our stream, whichever theirs is.
+    return _from_dlpack(frame, stream) if by_dlpack else _from_interface(frame, described or {})
+
+
+def _from_interface(frame: Any, described: dict[str, Any]) -> DeviceFrame:
+    shape = tuple(described["shape"])
+    _check(shape, described["typestr"].lstrip("|<>=") == "u1", described["typestr"], described.get("strides"))
+    address, _ = described["data"]
+    height, width, channels = shape
+    # Before version 3 nothing was said of streams: what was made in the default one is waited for.
+    stream = described.get("stream", DEFAULT_STREAM if described.get("version", 0) < 3 else None)
+    return DeviceFrame(int(address), (height, width, channels), frame, None, stream)
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+def _from_dlpack(frame: Any, stream: int | None) -> DeviceFrame:
+    capsule = frame.__dlpack__() if stream is None else frame.__dlpack__(stream=stream)
+    pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+    tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
+    shape = tuple(tensor.shape[at] for at in range(tensor.ndim))
+    strides = tuple(tensor.strides[at] for at in range(tensor.ndim)) if tensor.strides else None
+    kind = (tensor.code, tensor.bits, tensor.lanes)
+    _check(shape, kind == (_UINT, 8, 1), f"DLPack type {kind}", strides)
+    height, width, channels = shape
+    address = int(tensor.data or 0) + tensor.byte_offset
+    # A capsule nobody consumes gives its memory back when it goes: it stays with the frame.
+    return DeviceFrame(address, (height, width, channels), (frame, capsule), tensor.device_id)
+
+
+def _check(shape: tuple[int, ...], is_uint8: bool, kind: str, strides: Any) -> None:
+    """Raise FrameError unless a frame on a device is one; strides are in bytes or elements, the same for uint8."""
+    if len(shape) != 3 or shape[2] != 3:
+        planes = len(shape) == 3 and shape[0] == 3
+        hint = ": bring the channels behind, as in frame.permute(1, 2, 0).contiguous()" if planes else ""
+        raise FrameError(f"a frame is {ORDER}, not {list(shape)}{hint}")
+    if not is_uint8:
+        raise FrameError(f"a frame is uint8, 0..255, not {kind}: scale it and convert it on the device")
+    if min(shape) < 1 or max(shape) > MAX_FRAME_SIDE:
+        raise FrameError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not shape {list(shape)}")
+    if strides is not None and tuple(strides) != (shape[1] * 3, 3, 1):
+        raise FrameError(
+            "a frame on a device has to be contiguous, without gaps between its rows: frame.contiguous() (PyTorch), "
+            "cupy.ascontiguousarray(frame)"
+        )
+
+
+def _dlpack_kind(frame: Any) -> int:
+    """Return the kind of device that DLPack names, 0 where `frame` doesn't speak it."""
+    asked = getattr(frame, "__dlpack_device__", None)
+    return int(asked()[0]) if asked is not None else 0
