@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from trk import FrameError
 from trk.engine import crop
-from trk.engine.crop import Cropper
+from trk.engine.crop import Cropper, check_frame
 from trk.engine.geometry import CropRule, round_as
 
 WIDTH, HEIGHT = 90, 70
@@ -43,7 +44,11 @@ def test_square_begins_where_the_rule_says_and_its_middle_comes_back(frame, cent
 
 @pytest.mark.parametrize(
     ("centre", "side"),
-    [((20, 35), 50), ((70, 35), 50), ((45, 15), 50), ((45, 55), 50), ((45, 36), HEIGHT), ((45, 34), HEIGHT)],
+    [
+        *[((20, 35), 50), ((70, 35), 50), ((45, 15), 50), ((45, 55), 50)],
+        *[((24, 35), 50), ((66, 35), 50), ((45, 24), 50), ((45, 46), 50)],  # by one pixel
+        *[((45, 36), HEIGHT), ((45, 34), HEIGHT)],
+    ],
 )
 def test_what_lies_outside_on_one_side_is_filled_and_the_rest_is_the_frame(frame, centre, side):
     (cx, cy), out = cut(CropRule(), frame, centre, side, side)
@@ -55,6 +60,29 @@ def test_what_lies_outside_on_one_side_is_filled_and_the_rest_is_the_frame(frame
     row, column = np.nonzero(inside)
     np.testing.assert_array_equal(out[inside][:, 0], columns[column])
     np.testing.assert_array_equal(out[inside][:, 1], rows[row])
+
+
+def test_a_square_as_wide_as_the_frame_one_pixel_to_the_right_shows_its_fill(frame):
+    turned = np.ascontiguousarray(frame.transpose(1, 0, 2))
+    _, out = cut(CropRule(), turned, (HEIGHT / 2 + 1, 45), HEIGHT, HEIGHT)
+    assert (out[:, -1] == FILL).all()
+    np.testing.assert_array_equal(out[:, :-1], turned[10 : 10 + HEIGHT, 1:])
+
+
+@pytest.mark.parametrize("side", [0.0, 0.2, 1.0, 1.4])
+def test_a_square_is_a_pixel_at_least(frame, side):
+    middle, out = cut(CropRule(), frame, (45.0, 35.0), side, 9)
+    assert middle == (44.5, 34.5)
+    assert (out[..., :2] == (44, 34)).all()
+
+
+def test_sides_of_frames_end_where_opencv_can_still_sample_them():
+    line = np.zeros((1, 1, 3), np.uint8)
+    check_frame(np.broadcast_to(line, (1, 32767, 3)))
+    check_frame(np.broadcast_to(line, (32767, 1, 3)))
+    for shape in ((1, 32768, 3), (32768, 1, 3)):
+        with pytest.raises(FrameError, match="at most 32767 pixels a side"):
+            check_frame(np.broadcast_to(line, shape))
 
 
 @pytest.mark.parametrize("centre", [(45.0, 35.0), (40.3, 30.9), (2.0, 35.0), (45.0, 69.0), (-30.0, -30.0)])
