@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
-from time import process_time
+from time import perf_counter, process_time
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -77,6 +77,8 @@ class Entry:
     """How another process opens it; None where none can."""
     targets: int = 1
     """How many it follows at once."""
+    announce: Callable[[Image], None] | None = None
+    """Is given the frame after the one that is tracked next, where it can be brought ahead; its time is crop's."""
 
     @property
     def alike(self) -> tuple[str, int, int]:
@@ -302,13 +304,17 @@ def _run(item: Measured, block: Sequence[Image]) -> None:
     _use_threads(item.entry.threads)
     first_round = len(item.rounds) == 1
     for number, frame in enumerate(block):
-        before = process_time()
+        before, naming = process_time(), 0.0
+        if item.entry.announce is not None and number + 1 < len(block):
+            began = perf_counter()
+            item.entry.announce(block[number + 1])
+            naming = perf_counter() - began
         box = runner.update(frame).box
         cpu = process_time() - before
         if number >= SETTLE:
             item.cpu[-1].append(cpu)
             crop, network, host = runner.stages
-            item.rounds[-1].append((crop, network, host))
+            item.rounds[-1].append((crop + naming, network, host))
         if first_round:
             item.boxes.append(box)
             item.close_calls.append(item.entry.is_close_call())

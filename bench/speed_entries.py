@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from ..engine.bundle import Bundle
-from ..engine.tracker import Tracker
 from ..errors import UsageError
 from .crowd import Crowd
 from .peers import open_peer, peer_spec
@@ -15,6 +15,7 @@ from .speed import Entry
 from .speed_against import against
 from .speed_report import about_bundle
 from .timed import Timed
+from .whole import AHEAD, cuts_on_device, open_tracker, way
 
 ALL_OPENCV = "opencv:all"
 """Stands for every tracker of this OpenCV that needs no files."""
@@ -38,6 +39,8 @@ class Wanted:
     """For files that others read their networks from; it has to stay until all is measured."""
     targets: Sequence[int] = (1,)
     """How many targets a bundle follows at once. Others follow one."""
+    crops: Sequence[str | None] = (None,)
+    """Where crops are cut, of `whole.TIMED`; None leaves it to the engine."""
 
 
 def entries(wanted: Wanted) -> list[Entry]:
@@ -94,9 +97,9 @@ def _labels(found: Sequence[Entry], how: str) -> set[str]:
 def _bundle_entries(
     label: str, bundle: Bundle, backend: str, threads: int, wanted: Wanted, about: Mapping[str, Any]
 ) -> Iterator[Entry]:
-    for targets in wanted.targets:
+    for targets, crop in product(wanted.targets, wanted.crops):
         # Several targets are shared out to the cores, one thread each.
-        tracker = Tracker(bundle, backend, wanted.device, threads if targets == 1 else 1)
+        tracker = open_tracker(bundle, backend, wanted.device, threads if targets == 1 else 1, crop)
         recipe = {
             "kind": "bundle",
             "path": str(bundle.path.resolve()),
@@ -104,18 +107,21 @@ def _bundle_entries(
             "device": wanted.device,
             "threads": threads,
             "targets": targets,
+            "crop": crop,
         }
         device = tracker.backend.device
         yield Entry(
             label,
-            tracker.backend.name,
+            way(tracker, crop),
             threads,
             tracker if targets == 1 else Crowd(tracker, targets, threads),
             {**about, "device": device},
-            # Numbers differ more on a device than boxes may here: how far is told, and bench.gpu judges it.
-            same_boxes=device == "cpu",
+            # On a device, or with crops cut out of whole frames, boxes differ by more than is allowed here: how far is
+            # told, and bench.gpu_numerics judges it.
+            same_boxes=device == "cpu" and not cuts_on_device(tracker),
             recipe=recipe,
             targets=targets,
+            announce=getattr(tracker, "prefetch", None) if crop == AHEAD and targets == 1 else None,
         )
 
 

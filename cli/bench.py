@@ -22,6 +22,7 @@ from ..bench.speed_entries import Wanted, choose_baseline, entries
 from ..bench.speed_report import Beside, medians, published_speeds, report
 from ..bench.speed_text import markdown
 from ..bench.sweep import SWEEPS
+from ..bench.whole import TIMED
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError, UsageError
 from ..video.partial import PartialFile
@@ -91,6 +92,14 @@ Examples:
     default=(1,),
     show_default=True,
     help="Targets that a bundle follows at once; may be given more than once. See trk-export --targets.",
+)
+@click.option(
+    "--crop",
+    "crops",
+    type=click.Choice(TIMED),
+    multiple=True,
+    help="Where crops are cut: by the host, on the device out of whole frames (trk-export --whole-frame), or there with "
+    "the next frame brought ahead; may be given more than once. Default: what the engine does.",
 )
 @click.option(
     "--tracker",
@@ -199,6 +208,7 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             weights=list(dict.fromkeys(options["weights"])),
             folder=Path(folder),
             targets=list(dict.fromkeys(options["targets"])),
+            crops=list(dict.fromkeys(options["crops"])) or [None],
         )
         before = gpus()
         compared = entries(wanted)
@@ -354,8 +364,8 @@ def _command_line(video: str | None, init: str | None, start: int | None, option
     words: list[object] = ["trk-bench", *([video] if video else []), *(["--init", init] if init else [])]
     if start is not None:
         words += ["--start", start]
-    several = {"bundle": "bundles", "backend": "backends", "tracker": "peers"}
-    for name in ("bundle", "backend", "threads", "targets", "tracker", "against", "weights"):
+    several = {"bundle": "bundles", "backend": "backends", "crop": "crops", "tracker": "peers"}
+    for name in ("bundle", "backend", "crop", "threads", "targets", "tracker", "against", "weights"):
         given = [value for value in dict.fromkeys(options[several.get(name, name)]) if value != "auto"]
         given = [] if name == "targets" and given == [1] else given
         words += [word for value in given for word in (f"--{name}", value)]

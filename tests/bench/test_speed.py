@@ -1,6 +1,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from time import sleep
 
 import cv2
 import numpy as np
@@ -223,6 +224,30 @@ def test_whole_pixels_are_compared_by_overlap_and_refused_by_nobody():
     assert overlaps(one.boxes, one.boxes) == pytest.approx(1)
     assert 0 < overlaps(one.boxes, other.boxes) < 1
     assert overlaps([], one.boxes) is None
+
+
+def test_the_next_frame_is_announced_before_one_is_tracked_and_its_time_counts():
+    log: list[tuple[str, str, int]] = []
+    fake = Fake(log, "a")
+
+    def announce(frame: np.ndarray) -> None:
+        log.append(("a", "announced", int(frame[0, 0, 0])))
+        sleep(0.02)
+
+    entry = Entry("a", "x", 1, fake, announce=announce)
+    ((found,), *_) = measure([entry], clip_of(4), Plan(warmup=1, rounds=1, block=4))
+    assert [(what, number) for _, what, number in log[3:]] == [
+        ("announced", 2),
+        ("update", 1),
+        ("announced", 3),
+        ("update", 2),
+        ("announced", 4),
+        ("update", 3),
+        ("update", 4),
+    ]
+    crop = found.seconds("crop")[0]
+    assert (crop[:2] >= 0.02).all()
+    assert crop[2] == pytest.approx(0.004)
 
 
 def test_what_else_is_measured_has_its_turn_every_round():
