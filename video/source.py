@@ -71,6 +71,10 @@ class Source(ABC):
     def __next__(self) -> Frame:
         """The next frame; StopIteration after the last."""
 
+    def peek(self) -> Frame | None:
+        """The frame that comes next, where it was read already; None: it is not known yet. Nothing is waited for."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Give back what is held open; more than once is fine."""
