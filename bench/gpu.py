@@ -23,7 +23,7 @@ from typing import Any
 from ..errors import TrkError, UsageError
 from .device import cuda_versions, gpus
 from .gpu_report import summary
-from .gpu_steps import Setup, Step, backends_that_load, exports, numerics, profiles, speeds
+from .gpu_steps import PRECISIONS, Setup, Step, backends_that_load, exports, numerics, profiles, speeds
 from .machine import machine, versions
 from .store import make_folder, write_bytes
 
@@ -158,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--backend", action="append", help="Default: onnxruntime, torch and tensorrt.")
     parser.add_argument("--model", action="append", help="MODEL:VARIANT. Default: those with a target on a GPU.")
+    parser.add_argument("--precision", choices=PRECISIONS, action="append", help="Default on a GPU: fp32 and fp16.")
     parser.add_argument("--minutes", type=float, default=10.0, help="Steps that don't fit are left out. Default: 10.")
     parser.add_argument("--only", action="append", default=[], help="Begin of the names of steps, such as speed-.")
     parser.add_argument("--small", action="store_true", help="Few frames and one round: to try the command.")

@@ -61,6 +61,7 @@ class Setup:
     device: str
     backends: tuple[str, ...]
     models: tuple[str, ...]
+    precisions: tuple[str, ...]
     small: bool
 
     @classmethod
@@ -76,17 +77,14 @@ class Setup:
                 raise UsageError(f"--model {name}: name it MODEL:VARIANT, as trk-export --list does")
         bundles = options.bundles or options.out / "bundles"
         models = tuple(dict.fromkeys(options.model or MODELS))
-        return cls(options.out, bundles, options.device, tuple(dict.fromkeys(asked)), models, options.small)
+        # FP16 is no use on a CPU.
+        precisions = tuple(dict.fromkeys(options.precision or PRECISIONS[: 2 if options.device == "cuda" else 1]))
+        return cls(options.out, bundles, options.device, tuple(dict.fromkeys(asked)), models, precisions, options.small)
 
     @property
     def exports_at_once(self) -> int:
         """How many bundles are exported side by side."""
         return max(1, min(4, (os.cpu_count() or 1) // 4))
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """FP16 is no use on a CPU."""
-        return PRECISIONS if self.device == "cuda" else PRECISIONS[:1]
 
     def bundle(self, model: str, precision: str) -> Path:
         """Return where the bundle of a model lies."""
@@ -167,7 +165,9 @@ def speeds(setup: Setup, backends: Sequence[str]) -> Iterator[Step]:
         yield _speed(setup, f"targets-{CROWD.replace(':', '-')}", [*_bench(setup, bundles, backends), *counts])
     for model in COMPILED:
         if model in setup.models and not setup.small:
-            words = _bench(setup, [setup.bundle(model, "fp32")], ["torch"] if "torch" in backends else backends)
+            words = _bench(
+                setup, [setup.bundle(model, setup.precisions[0])], ["torch"] if "torch" in backends else backends
+            )
             ways = ["--against", "upstream-no-grad", "--against", "upstream-compile"]
             yield _speed(setup, f"compile-{model.replace(':', '-')}", [*words, *ways])
 

@@ -98,8 +98,8 @@ Examples:
     "crops",
     type=click.Choice(TIMED),
     multiple=True,
-    help="Where crops are cut: by the host, on the device out of whole frames (trk-export --whole-frame), or there with "
-    "the next frame brought ahead; may be given more than once. Default: what the engine does.",
+    help="Where crops are cut: by the host, on the device out of whole frames (trk-export --whole-frame), or there and "
+    "with the next frame brought ahead; may be given more than once. Default: what the engine does.",
 )
 @click.option(
     "--tracker",

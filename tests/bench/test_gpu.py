@@ -25,7 +25,7 @@ from trk.bench.speed import Clip
 from trk.engine.backends.torch import TorchBackend
 from trk.engine.bundle import Bundle
 
-CPU = {"device": "cpu", "backend": None, "model": ["nanotrack:v3"], "small": True, "bundles": None}
+CPU = {"device": "cpu", "backend": None, "model": ["nanotrack:v3"], "small": True, "bundles": None, "precision": None}
 
 
 def setup(tmp_path, **changes) -> Setup:
