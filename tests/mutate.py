@@ -36,7 +36,7 @@ TESTS = {
     "engine/target.py": ["engine/test_target.py"],
     "export/write.py": ["export/test_write.py"],
     "models/proposals.py": ["models/test_proposals.py"],
-    "models/scales.py": ["models/test_steps.py", "-k=not onnxruntime"],
+    "models/scales.py": ["models/test_scales.py"],
     "models/matching_step.py": ["models/test_matching.py"],
 }
 """Modules and the tests that belong to them, from the root of the repository and from tests/; options of pytest."""
