@@ -57,9 +57,9 @@ def survey(container: "InputContainer", stream: "VideoStream", until: Position |
                 seen.skip(packet)
             elif packet.size and not packet.is_discard:
                 found.flaw = seen.check(packet) if found.shown else None
-                if packet.pts is None:
+                if found.flaw is None and packet.pts is None:
                     found.flaw = NO_TIMES
-                if found.flaw is not None:
+                if found.flaw is not None or packet.pts is None:
                     return found
                 if packet.is_keyframe:
                     if until is not None and _behind(packet.pts, until, found.shown, base):
