@@ -125,6 +125,26 @@ def _read_boxes(path: Path) -> int:
     return int(which)
 
 
+def _write_video(path: Path, which: int) -> None:
+    import numpy as np
+
+    from trk.video.writer import open_video
+
+    with open_video(path, (64, 48), 25.0) as writer:
+        for frame in range(5):
+            writer.write(np.full((48, 64, 3), 100 * which, np.uint8), frame / 25)
+
+
+def _read_video(path: Path) -> int:
+    from trk.video.source import open_source
+
+    with open_source(path) as source:
+        means = [float(frame.image.mean()) for frame in source]
+    assert len(means) == 5
+    (which,) = {round(mean / 100) for mean in means}
+    return which
+
+
 def _write_run(path: Path, which: int) -> None:
     from trk.bench.store import write_text
 
@@ -153,6 +173,7 @@ WRITERS = {
     "bundle.trk": Writer("bundle.trk", _write_bundle, _read_bundle),
     "plan": Writer("plans", _write_plan, _read_plan),
     "boxes": Writer("boxes.csv", _write_boxes, _read_boxes),
+    "video": Writer("video.mp4", _write_video, _read_video),
     "result of an evaluation": Writer("run.json", _write_run, _read_run),
     "options of a training": Writer("options.json", _write_options, _read_options),
     "training checkpoint": Writer("latest.pt", _write_checkpoint, _read_checkpoint),
