@@ -11,6 +11,7 @@ from .stages import TRACKING
 
 KINDS = ("png", "svg", "pdf")
 COLOURS = {"crop": "#e0a83c", "search": "#3f7fbf", "host": "#7a7a7a", "whole": "#9a6fb0"}
+LABELS = {"crop": "crop", "search": "search: the network", "host": "everything else", "whole": "all in one figure"}
 ROW = 0.42
 """Inches a bar."""
 
@@ -18,7 +19,7 @@ ROW = 0.42
 def picture(report: Mapping[str, Any], kind: str = "png") -> bytes:
     """Return the picture as a file's bytes: a bar for each entry, fastest on top; `kind` is one of KINDS."""
     entries = sorted(report["entries"], key=lambda entry: -float(entry["total"]["median_ms"]))
-    figure = Figure(figsize=(9, 1.7 + ROW * len(entries)), layout="constrained")
+    figure = Figure(figsize=(9, 2.1 + ROW * len(entries)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     for place, entry in enumerate(entries):
@@ -30,19 +31,29 @@ def picture(report: Mapping[str, Any], kind: str = "png") -> bytes:
         axes.hlines(place, total["q1_ms"], total["q3_ms"], color="black", linewidth=1.2)
         axes.text(max(left, total["q3_ms"]), place, f"  {entry['fps']:.1f} FPS", va="center", fontsize=9)
     axes.set_yticks(range(len(entries)), [_label(entry) for entry in entries], fontsize=9, parse_math=False)
-    axes.set_xlabel("milliseconds a frame, median; the line spans the quartiles. Decoding is not in it")
+    axes.set_xlabel("milliseconds a frame: median, the line spans the quartiles; decoding is not in it", fontsize=9)
     axes.margins(x=0.12)
-    clip, machine = report["clip"], report["machine"]
-    axes.set_title(
-        f"{clip['name']}, {clip['size'][0]}x{clip['size'][1]}; {machine['cpu']}", fontsize=10, parse_math=False
-    )
+    figure.suptitle("How long a frame takes, and frames per second", fontsize=11)
+    axes.set_title(_about(report), fontsize=8.5, parse_math=False)
     shown = {name for entry in entries for name in _parts(entry)}
-    handles = [axes.barh(0, 0, color=COLOURS[name], label=name) for name in COLOURS if name in shown]
-    axes.legend(handles=handles, loc="lower right", fontsize=8)
+    handles = [axes.barh(0, 0, color=COLOURS[name], label=LABELS[name]) for name in COLOURS if name in shown]
+    # Outside: no bar and no number lies under it.
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     out = io.BytesIO()
     figure.savefig(out, format=kind, dpi=120)
     return out.getvalue()
+
+
+def _about(report: Mapping[str, Any]) -> str:
+    """Return in a line or two what was measured on what."""
+    clip, machine, load = report["clip"], report["machine"], report["load_average"]["before"]
+    on_gpu = any(entry["about"].get("device", "cpu") != "cpu" for entry in report["entries"])
+    where = f"{machine['cpu']}, {machine['usable_cores']} cores" + (f", load {load[0]:g}" if load else "")
+    if on_gpu and report["gpus"]:
+        where = f"{report['gpus'][0]['name']}; {where}"
+    what = f"{clip['name']}, {clip['size'][0]}x{clip['size'][1]}, {clip['frames']} frames, {report['plan']['rounds']}"
+    return f"{what} rounds, {report['date'][:10]}\n{where}"
 
 
 def _parts(entry: Mapping[str, Any]) -> dict[str, float]:

@@ -169,6 +169,7 @@ def sweep(name: str, setup: Setup, clip: Clip, advance: Callable[[int], None] = 
 
 def sweep_data(name: str, points: Sequence[Point]) -> dict[str, Any]:
     """Return a sweep ready for JSON."""
+    crowd = name == "targets"
     return {
         "sweep": name,
         "amount": SWEEPS[name][1],
@@ -179,6 +180,8 @@ def sweep_data(name: str, points: Sequence[Point]) -> dict[str, Any]:
                 **point.seconds,
                 "cpu_ms": point.cpu_ms,
                 "memory_mib": point.memory_mib,
+                "fps": round(1e3 / point.seconds["median_ms"], 2),
+                **({"target_fps": round(point.amount * 1e3 / point.seconds["median_ms"], 2)} if crowd else {}),
             }
             for point in points
         ],

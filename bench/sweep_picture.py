@@ -11,6 +11,12 @@ from matplotlib.ticker import NullLocator, StrMethodFormatter
 from .sweep import SWEEPS, Point
 
 SIZE = (6.6, 4.2)
+TITLES = {
+    "targets": "What a frame costs with more targets in it",
+    "size": "What a frame costs as it grows (the target grows along)",
+    "threads": "What a frame costs with more threads",
+    "length": "What a frame costs, and memory, as the video goes on",
+}
 PROPORTIONAL = ("targets",)
 """Sweeps whose cost grows with the amount: on two logarithmic scales that is a straight line."""
 
@@ -30,10 +36,12 @@ def sweep_picture(name: str, points: Sequence[Point], about: str) -> bytes:
         axes[0].plot(amounts, [point.cpu_ms for point in mine], linestyle=":", color=axes[0].lines[-1].get_color())
         if has_memory:
             axes[1].plot(amounts, [point.memory_mib for point in mine], marker="o", label=series)
-    _finish(axes[0], name, points, "milliseconds a frame: median, quartiles;\ndotted: processor time")
+    _finish(axes[0], name, points, "milliseconds a frame")
+    axes[0].set_title("line: median; band: quartiles; dotted: processor time", fontsize=8)
     if has_memory:
         _finish(axes[1], name, points, "resident memory, MiB")
-    figure.suptitle(about, fontsize=9, parse_math=False)
+        axes[1].set_title("of this process, with the clip's decoded frames", fontsize=8)
+    figure.suptitle(f"{TITLES[name]}\n{about}", fontsize=9, parse_math=False)
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()

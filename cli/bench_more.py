@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..bench.age import age_data, jitter, measure_age
+from ..bench.device import gpus
 from ..bench.machine import load_average, machine, versions
 from ..bench.speed import Clip, Plan
 from ..bench.store import write_bytes
@@ -44,7 +45,12 @@ def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any
             task = progress.add_task(name, total=None)
             points = sweep(name, setup, clip, partial(progress.advance, task))
         threads = "" if name == "threads" else f", threads {setup.threads}"
-        title = f"{clip.name}; {about['machine']['cpu']}, {about['machine']['usable_cores']} cores{threads}"
+        load = "" if about["load_average"] is None else f", load {about['load_average'][0]:g}"
+        size = f"{clip.frames[0].shape[1]}x{clip.frames[0].shape[0]}"
+        where = f"{about['machine']['cpu']}, {about['machine']['usable_cores']} cores{load}{threads}"
+        if options["device"] == "cuda" and about["gpus"]:
+            where = f"{about['gpus'][0]['name']}; {where}"
+        title = f"{clip.name}, {size}; {where}"
         path = options["out"] / f"sweep-{name}.png"
         write_bytes(path, sweep_picture(name, points, title))
         found.append(sweep_data(name, points))
@@ -88,6 +94,7 @@ def _about(clip: Clip) -> dict[str, Any]:
     height, width = clip.frames[0].shape[:2]
     return {
         "machine": machine(),
+        "gpus": gpus(),
         "load_average": load_average(),
         "versions": versions(),
         "clip": {"name": clip.name, "frames": len(clip.frames) - 1, "size": [width, height], "init": list(clip.box)},
@@ -97,12 +104,16 @@ def _about(clip: Clip) -> dict[str, Any]:
 def _table(name: str, points: list[Point]) -> Table:
     table = Table(title=name, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     table.add_column("bundle", no_wrap=True)
-    for column in (SWEEPS[name][1], "ms a frame", "q1", "q3", "p99", "cpu", "MiB"):
+    crowd, has_memory = name == "targets", any(point.memory_mib is not None for point in points)
+    rate = "target FPS" if crowd else "FPS"
+    columns = (SWEEPS[name][1], "ms a frame", "q1", "q3", "p99", "cpu", rate, *(["MiB"] if has_memory else []))
+    for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for point in points:
         values = [f"{point.seconds[f'{key}_ms']:.2f}" for key in ("median", "q1", "q3", "p99")]
-        memory = "-" if point.memory_mib is None else f"{point.memory_mib:.1f}"
-        table.add_row(escape(point.series), f"{point.amount:,}", *values, f"{point.cpu_ms:.2f}", memory)
+        values += [f"{point.cpu_ms:.2f}", f"{(point.amount if crowd else 1) * 1e3 / point.seconds['median_ms']:.1f}"]
+        memory = [] if point.memory_mib is None else [f"{point.memory_mib:.1f}"]
+        table.add_row(escape(point.series), f"{point.amount:,}", *values, *memory)
     return table
 
 
