@@ -28,7 +28,7 @@ TORCH = ["torch==2.13.0", "onnx>=1.18", "onnxscript>=0.5", "safetensors>=0.5"]
 
 EXTRAS = {
     "cpu": [ORT],
-    "gpu": ["onnxruntime-gpu>=1.20"],
+    "gpu": ["onnxruntime-gpu>=1.20", "cuda-python>=12.6"],
     "tensorrt": ["tensorrt>=10.0", "cuda-python>=12.6"],
     "rtx": ["tensorrt-rtx-cu13>=1.7", "cuda-python>=12.6"],
     "openvino": ["openvino>=2024.6"],

@@ -44,9 +44,13 @@ def load_backend(
 
 
 def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
+    if device == "cuda":
+        from .ort_cuda import OnnxRuntimeCuda
+
+        return OnnxRuntimeCuda(bundle, threads, frames=frames)
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, device or "cpu", threads, frames=frames)
+    return OnnxRuntimeBackend(bundle, threads, frames=frames)
 
 
 def _tensorrt(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:

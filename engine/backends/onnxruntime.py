@@ -1,53 +1,49 @@
-"""ONNX Runtime: inputs and outputs bound once to memory that both sides share, kernels kept as its own values."""
+"""ONNX Runtime on the CPU: inputs and outputs bound once to memory that both share, kernels kept as its own values."""
 
 import copy
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..device_frame import Frame
 from ..manifest import Batch, Graph
 from ..regions import Regions
 from .base import SearchOutput
+from .ort_session import CPU, import_runtime, open_session, told
 from .plans import frame_graphs
-
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_SETTINGS = {("cuda", "fp32"): {"use_tf32": "0"}}
-"""Options of a provider by device and precision: TF32 has ten bits, and FP32 was asked for."""
 
 
 class OnnxRuntimeBackend:
-    """Runs a bundle in ONNX Runtime on the CPU, or on CUDA with host buffers.
+    """Runs a bundle in ONNX Runtime on the CPU; ort_cuda.py does on a GPU.
 
     `threads` is the number of threads of one run; None leaves it to the runtime. Raises BackendError where the runtime
-    or the device is not usable: the CPU never stands in for a device silently.
+    is not usable.
     """
 
     name = "onnxruntime"
+    device = "cpu"
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", threads: int | None = None, *, frames: bool = False):
-        self._ort = _import()
-        self.device = device
+    def __init__(self, bundle: Bundle, threads: int | None = None, *, frames: bool = False):
+        self._ort = import_runtime()
+
+        def session(graph: Graph) -> Any:
+            return open_session(self._ort, bundle, graph, CPU, threads=threads)
+
         self.frames = frames
         manifest = bundle.manifest
         self._manifest = manifest
-        self._template = self._session(bundle, manifest.template, threads)
-        self._searches = [self._session(bundle, graph, threads) for graph in manifest.searches]
+        self._template = session(manifest.template)
+        self._searches = [session(graph) for graph in manifest.searches]
         self._batched = {
-            (number, batch.targets): self._session(bundle, batch, threads)
+            (number, batch.targets): session(batch)
             for number, graph in enumerate(manifest.searches)
             for batch in graph.batches
         }
-        self._framed = {
-            key: (self._session(bundle, graph, threads), graph) for key, graph in frame_graphs(manifest, frames).items()
-        }
+        self._framed = {key: (session(graph), graph) for key, graph in frame_graphs(manifest, frames).items()}
         self._template_inputs = {tensor.name for tensor in manifest.template.inputs}
         self._kernel_names = [tensor.name for tensor in manifest.template.outputs]
         self._allocate()
@@ -101,7 +97,7 @@ class OnnxRuntimeBackend:
             binding.bind_cpu_input(name, feeds[name])
         for name in self._kernel_names:
             binding.bind_output(name, self.device)
-        with _told("the template graph"):
+        with told("the template graph"):
             self._template.run_with_iobinding(binding)
         return list(binding.get_outputs())
 
@@ -114,7 +110,7 @@ class OnnxRuntimeBackend:
             self._bound[graph] = kernels
         self._size[:] = size
         self._params[:] = params
-        with _told("the search graph"):
+        with told("the search graph"):
             self._searches[graph].run_with_iobinding(binding)
         return self._output
 
@@ -123,50 +119,6 @@ class OnnxRuntimeBackend:
         pairs = [(a.numpy(), b.numpy()) for a, b in zip(one, other, strict=True)]
         mixed = [(a + share * (b.astype(np.float32) - a)).astype(a.dtype) for a, b in pairs]
         return [self._ort.OrtValue.ortvalue_from_numpy(values) for values in mixed]
-
-    def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> Any:
-        options = self._ort.SessionOptions()
-        options.log_severity_level = 3
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        # Workers sleep between frames: no slower here, and a tracker that waits for its camera leaves the cores alone.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        provider = _PROVIDERS[self.device]
-        if provider not in self._ort.get_available_providers():
-            raise BackendError(
-                f"device {self.device!r} was asked for and this ONNX Runtime has no {provider}: "
-                "pip install trk-engine[gpu], or choose --device cpu"
-            )
-        # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-        # ONNX Runtime reads these bytes where they lie until the session stands: they have to live that long.
-        external = {name: bundle.read(name) for name in graph.external}
-        if external:
-            self._add_external(options, external)
-        model = bundle.read(graph.file)
-        try:
-            settings = _SETTINGS.get((self.device, bundle.manifest.precision), {})
-            session = self._ort.InferenceSession(model, options, providers=[(provider, settings)])
-        except Exception as error:  # ONNX Runtime raises many types of its own
-            raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {_reason(error)}") from None
-        del external
-        if session.get_providers()[0] != provider:
-            raise BackendError(
-                f"device {self.device!r} was asked for and could not be used (is the CUDA toolkit of this "
-                "onnxruntime-gpu installed?): choose --device cpu, or install it"
-            )
-        _check_signature(bundle, graph, session)
-        return session
-
-    def _add_external(self, options: Any, files: dict[str, bytes]) -> None:
-        if not hasattr(options, "add_external_initializers_from_files_in_memory"):
-            raise BackendError(
-                f"this bundle keeps weights of several graphs once, which needs ONNX Runtime 1.24 or newer, not "
-                f"{self._ort.__version__}: upgrade it"
-            )
-        options.add_external_initializers_from_files_in_memory(
-            list(files), list(files.values()), [len(data) for data in files.values()]
-        )
 
     def batches(self, graph: int) -> list[int]:
         """Return for how many targets at once there is a graph, most first."""
@@ -229,7 +181,7 @@ class OnnxRuntimeBackend:
             run.kernels = list(kernels)
         run.size[:] = size
         self._params[:] = params
-        with _told("the search graph"):
+        with told("the search graph"):
             run.session.run_with_iobinding(run.binding)
         return run.output
 
@@ -260,56 +212,6 @@ class _Together:
     """and what is bound: all targets' in one value."""
 
 
-def _import() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise BackendError(
-            "ONNX Runtime is not installed: pip install trk-engine[cpu], or trk-engine[gpu] on a CUDA machine"
-        ) from None
-    return onnxruntime
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn an error of the runtime (memory, a device that went away) into one of ours."""
-    try:
-        yield
-    except Exception as error:
-        raise BackendError(f"ONNX Runtime failed while running {what}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
 def _buffer(graph: Graph, name: str) -> NDArray[np.uint8]:
     shape = next(tensor.shape for tensor in graph.inputs if tensor.name == name)
     return np.zeros(shape, np.uint8)
-
-
-def _check_signature(bundle: Bundle, graph: Graph, session: Any) -> None:
-    """Refuse a graph whose inputs and outputs are not the manifest's: its buffers are bound by raw address."""
-    for kind, stated, found in (
-        ("input", graph.inputs, session.get_inputs()),
-        ("output", graph.outputs, session.get_outputs()),
-    ):
-        ours = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated}
-        theirs = {(value.name, _shape(value), _DTYPES.get(value.type, value.type)) for value in found}
-        if ours != theirs:
-            odd = sorted(str(item) for item in ours ^ theirs)[0]
-            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    """The shape of an input or output, 0 where an axis is open."""
-    return tuple(side if isinstance(side, int) else 0 for side in value.shape)
-
-
-_DTYPES = {
-    "tensor(uint8)": "uint8",
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-}

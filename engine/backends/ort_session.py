@@ -1,0 +1,124 @@
+"""Sessions of ONNX Runtime: weights from the bundle's checked bytes, the provider that was asked for or none."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ...errors import BackendError, BundleError
+from ..bundle import Bundle
+from ..manifest import Graph
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+def import_runtime() -> Any:
+    """Return ONNX Runtime's module. Raises BackendError with what to install."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise BackendError(
+            "ONNX Runtime is not installed: pip install trk-engine[cpu], or trk-engine[gpu] on a CUDA machine"
+        ) from None
+    return onnxruntime
+
+
+def require_cuda(ort: Any) -> None:
+    """Raise BackendError where this ONNX Runtime was built without CUDA."""
+    if CUDA not in ort.get_available_providers():
+        raise BackendError(
+            f"device 'cuda' was asked for and this ONNX Runtime has no {CUDA}: pip install trk-engine[gpu], or choose "
+            "--device cpu"
+        )
+
+
+def open_session(
+    ort: Any,
+    bundle: Bundle,
+    graph: Graph,
+    provider: str,
+    settings: Mapping[str, str] | None = None,
+    threads: int | None = None,
+) -> Any:
+    """Return `graph` loaded, its weights from `bundle`; `settings` are the provider's.
+
+    Raises BundleError for a graph that can't be loaded or is not the manifest's, BackendError where the provider was
+    not used: ONNX Runtime falls back to the CPU without a word.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    # Workers sleep between frames: no slower here, and a tracker that waits for its camera leaves the cores alone.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    # ONNX Runtime reads these bytes where they lie until the session stands: they have to live that long.
+    external = {name: bundle.read(name) for name in graph.external}
+    if external:
+        _add_external(ort, options, external)
+    model = bundle.read(graph.file)
+    try:
+        session = ort.InferenceSession(model, options, providers=[(provider, dict(settings or {}))])
+    except Exception as error:  # ONNX Runtime raises many types of its own
+        raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason(error)}") from None
+    del external
+    if session.get_providers()[0] != provider:
+        raise BackendError(
+            "device 'cuda' was asked for and could not be used (is the CUDA toolkit of this onnxruntime-gpu "
+            "installed?): choose --device cpu, or install it"
+        )
+    _check_signature(bundle, graph, session)
+    return session
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn an error of the runtime (memory, a device that went away) into one of ours."""
+    try:
+        yield
+    except Exception as error:
+        raise BackendError(f"ONNX Runtime failed while running {what}: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return the first line of what ONNX Runtime said."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _add_external(ort: Any, options: Any, files: dict[str, bytes]) -> None:
+    if not hasattr(options, "add_external_initializers_from_files_in_memory"):
+        raise BackendError(
+            f"this bundle keeps weights of several graphs once, which needs ONNX Runtime 1.24 or newer, not "
+            f"{ort.__version__}: upgrade it"
+        )
+    options.add_external_initializers_from_files_in_memory(
+        list(files), list(files.values()), [len(data) for data in files.values()]
+    )
+
+
+def _check_signature(bundle: Bundle, graph: Graph, session: Any) -> None:
+    """Refuse a graph whose inputs and outputs are not the manifest's: its buffers are bound by raw address."""
+    for kind, stated, found in (
+        ("input", graph.inputs, session.get_inputs()),
+        ("output", graph.outputs, session.get_outputs()),
+    ):
+        ours = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated}
+        theirs = {(value.name, _shape(value), _DTYPES.get(value.type, value.type)) for value in found}
+        if ours != theirs:
+            odd = sorted(str(item) for item in ours ^ theirs)[0]
+            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    """The shape of an input or output, 0 where an axis is open."""
+    return tuple(side if isinstance(side, int) else 0 for side in value.shape)
+
+
+_DTYPES = {
+    "tensor(uint8)": "uint8",
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
