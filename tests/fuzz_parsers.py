@@ -136,6 +136,45 @@ def _run_state(path: Path) -> object:
     return _step().run(state if isinstance(state, dict) else {}, [])
 
 
+def _training(layout: str, place: str, *images: str) -> Parse:
+    """The parser of a file at `place` in a folder of training data, beside `images`."""
+
+    def parse(path: Path) -> object:
+        from trk.train.layouts import read_data
+
+        folder = path.with_name(layout)
+        for name in (place, *images):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        (folder / place).write_bytes(path.read_bytes())
+        return read_data([f"{layout}:{folder / place if layout == 'csv' else folder}"])
+
+    return parse
+
+
+def _training_absence(path: Path) -> object:
+    truth = path.with_name("got10k") / "a" / "groundtruth.txt"
+    truth.parent.mkdir(parents=True, exist_ok=True)
+    truth.write_text("1,2,30,40\n2,2,30,40\n", encoding="utf-8")
+    return _training("got10k", "a/absence.label", "a/1.jpg", "a/2.jpg")(path)
+
+
+def _attributes(path: Path) -> object:
+    from trk.bench.datasets.otb import _attributes
+
+    path.with_name("attrs.txt").write_bytes(path.read_bytes())
+    return _attributes(path.parent)
+
+
+_COCO = {
+    "images": [{"id": 1, "file_name": "1.jpg"}],
+    "annotations": [{"id": 7, "image_id": 1, "bbox": [1, 2, 30, 40], "iscrowd": 0}],
+}
+_VID = (
+    "<annotation><object><trackid>0</trackid><bndbox><xmax>90</xmax><xmin>10</xmin><ymax>80</ymax><ymin>20</ymin>"
+    "</bndbox></object></annotation>"
+)
+
 _STEPS: list[object] = []
 
 
@@ -172,6 +211,21 @@ PARSERS = {
         lambda: [b'{"boxes": [[1,2,3,4],[2,2,3,4]], "scores": [1, 0.5], "times": [0, 0.1], "frame_wh": [64, 48]}'],
     ),
     "state": Parser(".json", _run_state, _state_seeds),
+    "train_got10k": Parser(
+        ".txt", _training("got10k", "a/groundtruth.txt", "a/1.jpg", "a/2.jpg"), lambda: [b"1,2,30,40\n2,2,30,40\n"]
+    ),
+    "train_absence": Parser(".txt", _training_absence, lambda: [b"0\n1\n", b"0,0"]),
+    "train_coco": Parser(
+        ".json", _training("coco", "annotations/instances_val.json"), lambda: [json.dumps(_COCO).encode()]
+    ),
+    "train_vid": Parser(".xml", _training("vid", "Annotations/VID/train/a/000000.xml"), lambda: [_VID.encode()]),
+    "train_ytbb": Parser(
+        ".csv", _training("ytbb", "a.csv", "v/1000.jpg"), lambda: [b"v,1000,0,cat,1,present,0.1,0.5,0.2,0.6\n"]
+    ),
+    "train_csv": Parser(
+        ".csv", _training("csv", "a.csv"), lambda: [b"image,x,y,w,h,track,frame\na.jpg,1,2,30,40,1,0\n"]
+    ),
+    "attributes": Parser(".txt", _attributes, lambda: [b"IV, SV\nOCC"]),
 }
 
 

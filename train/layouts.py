@@ -13,6 +13,11 @@ from ..errors import SourceError, UsageError
 from .shards import read_shards
 from .tracks import Box, Frame, Track, usable
 
+DAMAGED: tuple[type[Exception], ...] = (
+    *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError),
+    *(csv.Error, ElementTree.ParseError),
+)
+"""What files that are none of these layouts, or damaged, make their readers raise."""
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
@@ -134,8 +139,8 @@ def read_data(places: Iterable[str], uses: Collection[str] = ()) -> list[Track]:
             raise SourceError(f"no training data at {path}")
         try:
             found = read_shards(path, uses) if layout == "shards" and uses else LAYOUTS[layout](path)
-        except (KeyError, ValueError, ElementTree.ParseError) as error:
-            raise SourceError(f"{path} is not laid out as {layout}: {error!r}") from None
+        except DAMAGED as error:
+            raise SourceError(f"{path} is not laid out as {layout}: {repr(error)[:200]}") from None
         found = [track for track in found if track.frames]
         if not found:
             raise SourceError(f"{path} holds no usable track in the layout {layout} (see docs/training.md)")

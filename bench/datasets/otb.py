@@ -55,6 +55,5 @@ def _attributes(place: Path) -> tuple[str, ...]:
     path = place / "attrs.txt"
     if not path.is_file():
         return ()
-    return tuple(
-        word.strip() for word in path.read_text(encoding="utf-8").replace("\n", ",").split(",") if word.strip()
-    )
+    words = path.read_text(encoding="utf-8", errors="replace").replace("\n", ",").split(",")
+    return tuple(word.strip() for word in words if word.strip())
