@@ -4,7 +4,7 @@
 
 It exports the bundles, compares every way to run them with the CPU, times those that run beside upstream's PyTorch on
 the same GPU, and profiles. Each step is a process of its own: one that crashes or hangs costs nothing but itself, and
-what was measured before it is on disk. `--only` names single steps, `--list` shows the commands without running any.
+what was measured before it is on disk. `--only` names single steps (`--only export` needs no GPU), `--list` shows the commands without running any.
 Not executed on a GPU yet; `--device cpu --small` runs the same steps on a CPU.
 """
 
@@ -113,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for step in (*exports(setup), *numerics(setup), *speeds(setup, setup.backends), *profiles(setup)):
                 print(f"{step.name}: {shlex.join(step.words)}")
             return 0
-        _require_device(options.device)
+        if not options.only or not all(name.startswith("export") for name in options.only):
+            _require_device(options.device)
         make_folder(setup.out)
         make_folder(setup.bundles)
         session = Session(setup, options.minutes, options.only)

@@ -25,7 +25,7 @@ CROWD = "siamrpnpp:mobilenetv2"
 """The one that many targets are followed with."""
 COMPILED = ("siamrpnpp:mobilenetv2", "siamrpnpp:resnet50")
 """Those that torch.compile, which takes a minute each, is tried on."""
-TARGETS = (8, 32)
+TARGETS = (32,)
 PRECISIONS = ("fp32", "fp16")
 MODULES = {"trk-export": "trk.cli.export", "trk-bench": "trk.cli.bench"}
 

@@ -4,9 +4,10 @@ import json
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -25,8 +26,8 @@ from ..bench.sweep import SWEEPS
 from ..bench.whole import TIMED
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError, UsageError
-from ..video.partial import PartialFile
 from ..weights.shipped import default_bundle
+from .bench_files import picture_file, report_file
 from .bench_tables import (
     baseline_lines,
     device_table,
@@ -41,7 +42,9 @@ from .command import EXIT_ERROR, run, traceback_option
 from .tables import console, print_table, progress_bar
 from .values import parse_box
 
-QUICK = Plan(warmup=3, rounds=3, seconds=25.0)
+QUICK = Plan(warmup=3, rounds=3, seconds=18.0)
+QUICK_STARTS_UNTIL = 40.0
+"""Seconds after which --quick starts nothing more in a process of its own: on a busy machine each takes long."""
 QUICK_FRAMES = 30
 STARTS = 3
 """Times that each entry is opened in a process of its own."""
@@ -188,13 +191,14 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
         raise UsageError("--json - and --markdown - would mix on stdout: give one of them a file")
     if options["sweeps"] or options["live"]:
         return _instead(video, init, start, options)
+    began = monotonic()
     plan = QUICK if options["quick"] else Plan(options["warmup"], options["rounds"])
     frames = min(options["frames"], QUICK_FRAMES) if options["quick"] else options["frames"]
     loud = not options["quiet"]
     with (
-        _file(options["json_path"]) as write_json,
-        _file(options["markdown_path"]) as write_markdown,
-        _picture(options["picture_path"]) as write_picture,
+        report_file(options["json_path"]) as write_json,
+        report_file(options["markdown_path"]) as write_markdown,
+        picture_file(options["picture_path"]) as write_picture,
         tempfile.TemporaryDirectory(prefix="trk-bench-") as folder,
     ):
         clip = _clip(video, init, start, frames)
@@ -222,7 +226,8 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
                 raise BackendError(outcome.measured[0].failed)
             starts = options["starts"] if options["starts"] is not None else 1 if options["quick"] else STARTS
             task = progress.add_task("start-up", total=starts * len(compared))
-            footprints = _footprints(compared, clip, starts, lambda: progress.advance(task))
+            until = began + QUICK_STARTS_UNTIL if options["quick"] else inf
+            footprints = _footprints(compared, clip, starts, lambda: progress.advance(task), until)
         parts = _device_parts(compared, outcome) if on_device(options["device"]) else {}
         published = {label: published_speeds(bundle) for label, bundle in wanted.bundles.items()}
         line = _command_line(video, init, start, options)
@@ -239,17 +244,20 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
 
 def _instead(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> int:
     """Do --sweep or --live in place of the comparison."""
-    for name in ("peers", "against", "baseline", "markdown_path", "picture_path"):
-        if options[name]:
-            option = {"peers": "tracker"}.get(name, name.removesuffix("_path"))
+    for name in ("peers", "against", "baseline", "markdown_path", "picture_path", "crops", "targets"):
+        if options[name] and (name != "targets" or set(options[name]) != {1}):
+            option = {"peers": "tracker", "crops": "crop"}.get(name, name.removesuffix("_path"))
             raise UsageError(f"--{option} belongs to the comparison: leave it out with --sweep and --live")
+    for option, several in (("backend", options["backends"]), ("threads", options["threads"])):
+        if options["sweeps"] and len(set(several)) > 1:
+            raise UsageError(f"--sweep takes one --{option}: give each its own run and --out")
     if options["sweeps"] and options["live"]:
         raise UsageError("--sweep and --live are two measurements: one at a time")
     from .bench_more import run_live, run_sweeps
 
     bundles = _open(options["bundles"], [])
     clip = _clip(video, init, start, options["frames"])
-    with _file(options["json_path"]) as write:
+    with report_file(options["json_path"]) as write:
         found = (run_live if options["live"] else run_sweeps)(bundles, clip, options)
         found["command"] = _command_line(video, init, start, options)
         write(json.dumps(found, indent=1))
@@ -284,14 +292,14 @@ def _open(paths: Sequence[str], peers: Sequence[str]) -> dict[str, Bundle]:
 
 
 def _footprints(
-    compared: Sequence[Entry], clip: Clip, starts: int, advance: Callable[[], None]
+    compared: Sequence[Entry], clip: Clip, starts: int, advance: Callable[[], None], until: float
 ) -> dict[int, dict[str, float | None]]:
     """Return the medians of what each entry's starts took, by position; they take turns, too."""
     found: dict[int, list[dict[str, float | None]]] = {}
     for _ in range(starts):
         for number, entry in enumerate(compared):
             advance()
-            if entry.recipe is None:
+            if entry.recipe is None or monotonic() > until:
                 continue
             try:
                 found.setdefault(number, []).append(measure_footprint(entry.recipe, clip.frames, clip.box))
@@ -317,46 +325,6 @@ def _device_parts(compared: Sequence[Entry], outcome: Outcome) -> dict[int, dict
         if parts is not None:
             found[number] = parts
     return found
-
-
-@contextmanager
-def _file(path: str | None) -> Iterator[Callable[[str], None]]:
-    """Give a function that writes a report; an unwritable place is found out before anything is measured."""
-    if path is None:
-        yield lambda text: None
-    elif path == "-":
-        yield lambda text: click.echo(text)
-    else:
-        file = PartialFile(Path(path))
-        try:
-            yield lambda text: _write(file, (text + "\n").encode())
-            file.publish()
-        finally:
-            file.discard()
-
-
-@contextmanager
-def _picture(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
-    if path is None:
-        yield lambda found: None
-        return
-    try:
-        from ..bench.speed_picture import KINDS, picture
-    except ImportError as error:
-        raise UsageError(f"--picture needs {error.name}: pip install 'trk-engine[eval]'") from None
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in KINDS:
-        raise UsageError(f"--picture {path}: name a file that ends in {', '.join(f'.{one}' for one in KINDS)}")
-    file = PartialFile(path)
-    try:
-        yield lambda found: _write(file, picture(found, kind))
-        file.publish()
-    finally:
-        file.discard()
-
-
-def _write(file: PartialFile, data: bytes) -> None:
-    file.temporary.write_bytes(data)
 
 
 def _command_line(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> str:

@@ -119,6 +119,13 @@ def test_what_can_not_be_run_is_one_line_and_writes_nothing(words, said, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_exports_need_no_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "gpus", lambda: [])
+    monkeypatch.setattr(gpu, "exports", lambda made: [python("export-a", "print(1)")])
+    assert main(["--only", "export", "--out", str(tmp_path / "out")]) == 0
+    assert json.loads((tmp_path / "out" / "gpu.json").read_text())["steps"][0]["said"] == ["1"]
+
+
 def test_the_commands_are_listed_without_a_gpu(tmp_path, capsys):
     assert main(["--list", "--out", str(tmp_path / "out")]) == 0
     assert "speed-siamfc-alexnet: trk-bench --device cuda" in capsys.readouterr().out
