@@ -4,8 +4,8 @@
 
 It exports the bundles, compares every way to run them with the CPU, times those that run beside upstream's PyTorch on
 the same GPU, and profiles. Each step is a process of its own: one that crashes or hangs costs nothing but itself, and
-what was measured before it is on disk. `--only` names single steps (`--only export` needs no GPU), `--list` shows the commands without running any.
-Not executed on a GPU yet; `--device cpu --small` runs the same steps on a CPU.
+what was measured before it is on disk. `--only` names single steps (`--only export` needs no GPU); `--list` shows the
+commands and runs none. Not executed on a GPU yet; `--device cpu --small` runs the same steps on a CPU.
 """
 
 import argparse
