@@ -3,7 +3,8 @@
     python -m trk.train.quantise light.trk light-int8.trk --data shards:trainset
 
 Only convolutions with constant weights become INT8: the trunk, the necks, the heads. Correlations (their kernels arrive
-at run time), the untrained responses, decoding and the step stay in float32, and so does the template graph.
+at run time), the untrained responses, decoding and the step stay in float32, and so does the template graph. So do the
+first convolutions, whose few channels differ most in range, and the last of each head: see train/LOG.md.
 """
 
 import argparse
@@ -27,7 +28,11 @@ from .layouts import read_data
 from .tracks import Images, Track
 
 CROPS = 96
-"""Calibration crops. Other numbers were not tried."""
+"""Calibration crops."""
+FIRST = 3
+"""Convolutions at the beginning that stay in float32: the stem and the block without expansion."""
+OUTPUTS = 4
+"""A convolution with at most so many outputs is the last of a head."""
 PLAIN = Augment(shift=0, scale=0, colour=0, grey=0, blur=0, noise=0)
 
 
@@ -112,15 +117,16 @@ def quantise(bundle: Path, out: Path, tracks: list[Track]) -> Manifest:
 
 
 def constant_convolutions(model: onnx.ModelProto) -> list[str]:
-    """Return the names of the convolutions with constant weights, and of the activations that follow them."""
-    constants = {tensor.name for tensor in model.graph.initializer}
+    """Return the names of the convolutions that become INT8, and of the activations after them."""
+    constants = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for value in node.input:
             users.setdefault(value, []).append(node)
-    names = []
-    for node in model.graph.node:
-        if node.op_type == "Conv" and node.input[1] in constants:
+    names: list[str] = []
+    found = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
+    for node in found[FIRST:]:
+        if constants[node.input[1]][0] > OUTPUTS:
             names.append(node.name)
             names += [user.name for user in users.get(node.output[0], []) if user.op_type in ("Clip", "Relu", "Add")]
     return list(dict.fromkeys(names))

@@ -56,13 +56,20 @@ def _through(made: dict[str, onnx.NodeProto], value: str, op_type: str) -> bool:
     return node is not None and (node.op_type == op_type or any(_through(made, name, op_type) for name in node.input))
 
 
-def test_activations_after_a_constant_convolution_go_with_it() -> None:
+def test_activations_go_with_their_convolution_and_first_and_last_ones_stay() -> None:
     helper = onnx.helper
-    weight = onnx.numpy_helper.from_array(np.ones((1, 1, 1, 1), np.float32), "w")
-    nodes = [
-        helper.make_node("Conv", ["x", "w"], ["a"], "constant"),
+
+    def weights(name: str, outputs: int) -> onnx.TensorProto:
+        return onnx.numpy_helper.from_array(np.ones((outputs, 8, 1, 1), np.float32), name)
+
+    nodes = [helper.make_node("Conv", ["x", "w"], ["x0"], "first")]
+    nodes += [helper.make_node("Conv", [f"x{number}", "w"], [f"x{number + 1}"], f"first {number}") for number in (0, 1)]
+    nodes += [
+        helper.make_node("Conv", ["x2", "w"], ["a"], "middle"),
         helper.make_node("Relu", ["a"], ["b"], "relu"),
         helper.make_node("Conv", ["b", "kernel"], ["c"], "correlation"),
+        helper.make_node("Conv", ["c", "few"], ["d"], "last of a head"),
+        helper.make_node("Relu", ["d"], ["e"], "its relu"),
     ]
-    graph = helper.make_graph(nodes, "g", [], [], [weight])
-    assert constant_convolutions(helper.make_model(graph)) == ["constant", "relu"]
+    graph = helper.make_graph(nodes, "g", [], [], [weights("w", 8), weights("few", 4)])
+    assert constant_convolutions(helper.make_model(graph)) == ["middle", "relu"]
