@@ -78,7 +78,7 @@ class TorchBackend:
         self._frame: Any = None
         self._carrier = TorchCarrier(self._torch) if self.device == "cuda" and self.frames else None
         self._slots = None if self._carrier is None else Slots(self._carrier)
-        self._wholes: dict[tuple[int, int, int], Any] = {}
+        self._wholes: dict[tuple[int, int, int], _Eager | _Captured] = {}
         self._generation = 0
         self.template_crop = self._template.host["crop"]
         self.search_crops = [runner.host["crop"] for runner in self._searches]
@@ -90,12 +90,14 @@ class TorchBackend:
 
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph."""
-        return _output(self._searches[graph]({"size": size, "params": params}, kernels))
+        runner = self._searches[graph]
+        return runner.output(runner({"size": size, "params": params}, kernels))
 
     def stages(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> DeviceTimes:
         """Run one search graph in three parts and time each: see `events.Staged`."""
         marks = HostMarks() if self.device == "cpu" else TorchMarks(self._torch)
-        _output(self._searches[graph]({"size": size, "params": params}, kernels, marks))
+        runner = self._searches[graph]
+        runner.output(runner({"size": size, "params": params}, kernels, marks))
         marks.mark()
         return DeviceTimes(*marks.seconds())
 
@@ -111,8 +113,8 @@ class TorchBackend:
         self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
         """Run the graph for `len(kernels)` targets."""
-        values = {"size": size, "params": params}
-        return _output(self._batches[graph, len(kernels)](values, self._put_together(kernels)))
+        runner = self._batches[graph, len(kernels)]
+        return runner.output(runner({"size": size, "params": params}, self._put_together(kernels)))
 
     @property
     def stream(self) -> int | None:
@@ -154,13 +156,15 @@ class TorchBackend:
         values = {"region": region, "size": size, "params": params}
         together = kernels[0] if len(kernels) == 1 else self._put_together(kernels)
         if self._slots is None:
-            whole = self._whole(graph, len(kernels), 0)
-            return _output(whole(values, {**together, "frame": self._frame}))
-        out = self._whole(graph, len(kernels), self._slots.current)(values, together)
+            runner = self._whole(graph, len(kernels), 0)
+            return runner.output(runner(values, {**together, "frame": self._frame}))
+        runner = self._whole(graph, len(kernels), self._slots.current)
+        out = runner(values, together)
+        # The device is at work: now is the time to bring the next frame on its way.
         self._slots.stage()
-        return _output(out)
+        return runner.output(out)
 
-    def _whole(self, graph: int, targets: int, slot: int) -> Any:
+    def _whole(self, graph: int, targets: int, slot: int) -> _Eager | _Captured:
         """Return what runs a graph on the frame in `slot`, made on its first use."""
         key = graph, targets, slot
         if key not in self._wholes:
@@ -210,6 +214,11 @@ class _Eager:
         mark()
         return out
 
+    def output(self, out: dict[str, Any]) -> SearchOutput:
+        """Return what a search graph gave."""
+        box, score, best = (out[name].numpy() for name in SearchOutput._fields)
+        return SearchOutput(box, score, best)
+
 
 class _Captured:
     """Runs a graph as one CUDA graph over fixed tensors; the host's buffers are pinned.
@@ -246,6 +255,9 @@ class _Captured:
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
                 self._out = run(self._device)
+                packed = pack(torch, self._out) if set(SearchOutput._fields) <= set(self._out) else None
+            self._packed: Any = packed
+            self._down: Any = None if packed is None else torch.zeros(packed.shape).pin_memory()
 
     def __call__(
         self, values: dict[str, NDArray[Any]], kernels: dict[str, Any], marks: Marks | None = None
@@ -271,14 +283,29 @@ class _Captured:
             mark()
         return self._out
 
+    def output(self, out: dict[str, Any]) -> SearchOutput:
+        """Wait for what a search graph gave, once, and return it; the next search overwrites it."""
+        del out  # it is in `_packed` as well
+        self._down.copy_(self._packed, non_blocking=True)
+        self._torch.cuda.current_stream().synchronize()
+        return unpack(self._down.numpy())
+
 
 def _nothing() -> None:
     """In the place of a mark where nobody times."""
 
 
-def _output(out: dict[str, Any]) -> SearchOutput:
-    box, score, best = (out[name].cpu().numpy() for name in SearchOutput._fields)
-    return SearchOutput(box, score, best)
+def pack(torch: Any, out: dict[str, Any]) -> Any:
+    """Return box, score and best of N targets in one float32 tensor [6 N], the whole numbers bit by bit."""
+    box, score, best = (out[name].reshape(-1) for name in SearchOutput._fields)
+    return torch.cat([box, score, best.to(torch.int32).view(torch.float32)])
+
+
+def unpack(packed: NDArray[np.float32]) -> SearchOutput:
+    """Return what `pack` packed."""
+    targets = len(packed) // 6
+    box, score, best = packed[: 4 * targets], packed[4 * targets : 5 * targets], packed[5 * targets :]
+    return SearchOutput(box.reshape(targets, 4), score, best.view(np.int32))
 
 
 def _host_inputs(graph: Graph) -> list[Any]:
