@@ -58,6 +58,11 @@ Examples:
     help="Also write search graphs that cut their crops out of whole frames, for a GPU: one launch a frame.",
 )
 @click.option(
+    "--winograd",
+    is_flag=True,
+    help="Write large 3x3 convolutions in a form that ONNX Runtime on a CPU runs faster; not for GPUs.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder or .trk file to write. Default: bundles/MODEL-VARIANT."
 )
 @click.option(
@@ -92,6 +97,7 @@ def command(
     correlation: str | None,
     targets: tuple[int, ...],
     whole_frame: bool,
+    winograd: bool,
     out: Path | None,
     safetensors: Path | None,
     engine: str | None,
@@ -118,6 +124,8 @@ def command(
     check_engine(engine, capabilities, out)
     if ranges and precision != "fp16":
         raise UsageError("--ranges says what FP16 has to hold: it goes with --precision fp16")
+    if winograd and (precision != "fp32" or engine):
+        raise UsageError("--winograd is for ONNX Runtime on a CPU, in FP32: leave --precision and --engine out")
     if randomly and safetensors:
         raise UsageError("--safetensors keeps the weights of a checkpoint: --random has none")
     if variant and not model:
@@ -144,6 +152,7 @@ def command(
             precision=precision,
             targets=targets,
             whole_frame=whole_frame,
+            winograd=winograd,
             seed=seed,
             report=lambda line: say(line, "dim"),
         )

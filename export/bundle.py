@@ -47,6 +47,7 @@ def export_bundle(
     precision: Precision = "fp32",
     targets: Sequence[int] = (),
     whole_frame: bool = False,
+    winograd: bool = False,
     report: Report = lambda _: None,
 ) -> Manifest:
     """Write the bundle of `row` to `out`, a folder or a `.trk` file, and return its manifest.
@@ -56,7 +57,8 @@ def export_bundle(
     `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
     `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`. `targets`: numbers of
     targets that get search graphs of their own, which search for so many at once. `whole_frame`: each search graph gets
-    a form that takes whole frames.
+    a form that takes whole frames. `winograd`: large 3x3 convolutions of a search are written by export/winograd.py, for
+    ONNX Runtime on a CPU; FP32 only.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -81,7 +83,7 @@ def export_bundle(
         types = plan(single, steps, samples, numbers, row.channels, trained=weights.origin != "random", report=report)
         written = Written(types.typed(), types.net, types.emulated())
     targets = sorted(set(targets))
-    traced = trace(net, written, row, crops, numbers, maps, report, targets, seen)
+    traced = trace(net, written, row, crops, numbers, maps, report, targets, seen, winograd)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     for search, graphs in zip(searches, traced.batches, strict=True):
         models |= {_batch_file(search.file, number): graph for number, graph in graphs.items()}

@@ -18,6 +18,7 @@ from .onnx_graph import MAP_PREFIX, to_onnx, without_outputs
 from .reference import Crops
 from .verify import Agreement, Array, arrays, compare_step, run
 from .widen import widened
+from .winograd import by_winograd
 
 Report = Callable[[str], None]
 
@@ -64,11 +65,13 @@ def trace(
     report: Report,
     targets: Sequence[int] = (),
     sights: Sights | None = None,
+    winograd: bool = False,
 ) -> Traced:
     """Return the graphs of `written`, compared with `net`, the plain network in FP32.
 
     Raises ExportError where they disagree. `maps` leaves the raw maps among the outputs. `targets`: numbers of targets
     to make search graphs for besides those for one. `sights`: what graphs for whole frames are made and checked on.
+    `winograd`: large convolutions of the search graph for one target are written in that form.
     """
     agreement = Agreement()
     with torch.no_grad():
@@ -98,6 +101,10 @@ def trace(
             module = SearchGraph(written.net, step, row.channels).eval()
             inputs = {"crop": crop, "size": size, "params": params, **kernel_inputs}
             model = _traced(module, inputs, ["box", "score", "best", *map_names])
+            if winograd:
+                direct, model = model, by_winograd(model)
+                if model is direct:
+                    report(f"no convolution of {row.name} at {crop.shape[1]} px gains by Winograd's form")
             single = SearchGraph(written.single, step, row.channels).eval()
             search_flop = search_flop or _flop(single, {**inputs, **dict(zip(kernel_inputs, expected, strict=True))})
             outputs = run(model, arrays(inputs))

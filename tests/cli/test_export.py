@@ -82,6 +82,12 @@ def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypat
     assert "random weights" in capsys.readouterr().err
 
 
+def test_winograd_says_where_it_has_nothing_to_do(trk_export, tmp_path):
+    code, _, lines = trk_export(*NANO, "--random", "--winograd", "--out", tmp_path / "nano.trk")
+    assert code == 0
+    assert "no convolution of nanotrack/v1 at 255 px gains by Winograd's form" in lines
+
+
 def test_list_has_a_line_for_every_variant(trk_export):
     code, out, lines = trk_export("--list", "--model", "nanotrack")
     assert (code, lines) == (0, [])
@@ -108,6 +114,8 @@ def test_list_has_a_line_for_every_variant(trk_export):
         ([*NANO, "--random", "--set", "penalty=1"], "it has penalty_k"),
         ([*NANO, "--random", "--seed", "x"], "--seed"),
         ([*NANO, "--random", "--fast"], "trk-export --help"),
+        ([*NANO, "--random", "--winograd", "--precision", "fp16"], "--winograd is for ONNX Runtime on a CPU"),
+        ([*NANO, "--random", "--winograd", "--engine", "tensorrt"], "--winograd is for ONNX Runtime on a CPU"),
         ([*NANO, "--weights", "nowhere.pth"], "nowhere.pth"),
         (["--model", "siamfc", "--weights", "{checkpoint}"], "nanotrackv1.pth"),
         (["--model", "siamfc", "--variant", "alexnet", "--weights", "{checkpoint}"], "nanotrack/v1"),

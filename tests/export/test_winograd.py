@@ -5,8 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from trk.engine.tracker import Tracker
+from trk.export.bundle import export_bundle
 from trk.export.onnx_graph import to_onnx
 from trk.export.winograd import by_winograd, lines
+from trk.models.registry import find
 
 
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
@@ -79,3 +82,18 @@ def test_lines_are_a_convolution_in_one_dimension(pad, dilation):
     padded = np.pad(line, pad)
     wanted = [padded[at : at + 2 * dilation + 1 : dilation] @ weights for at in range(len(padded) - 2 * dilation)]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["alexnet", "mobilenetv2", "resnet50"])
+def test_whole_models_track_as_without(variant, clip, tmp_path):
+    row = find("siamrpnpp", variant)
+    export_bundle(row, tmp_path / "plain")
+    export_bundle(row, tmp_path / "fast", winograd=True)
+    trackers = [Tracker(tmp_path / name, threads=1) for name in ("plain", "fast")]
+    for tracker in trackers:
+        tracker.init(clip.frames[0], clip.boxes[0])
+    for frame in clip.frames[1:5]:
+        plain, fast = (tracker.update(frame) for tracker in trackers)
+        np.testing.assert_allclose(fast.box, plain.box, atol=0.05)
+        assert fast.score == pytest.approx(plain.score, abs=1e-3)
