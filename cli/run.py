@@ -158,8 +158,22 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     else:
         seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
-    several = len({seed.target for seed in seeds}) > 1
-    tracker = Tracker(
+    tracker = _tracker(options, several=_several(seeds))
+    loud = not options["quiet"]
+    if loud and tracker.manifest.weights.origin == "random":
+        say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
+    if options["web"]:
+        outputs = [path for path in (options["out"], *options["boxes"]) if path]
+        return run_web(video, tracker, job.start, job.end, options, outputs)
+    return _run(video, seeds, job, tracker, about, loud)
+
+
+def _several(seeds: Sequence[Seed]) -> bool:
+    return len({seed.target for seed in seeds}) > 1
+
+
+def _tracker(options: dict[str, Any], *, several: bool) -> Tracker:
+    return Tracker(
         options["bundle"],
         options["backend"],
         options["device"],
@@ -169,13 +183,6 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         template_rate=options["update_template"],
         whole_frame=options["whole_frame"],
     )
-    loud = not options["quiet"]
-    if loud and tracker.manifest.weights.origin == "random":
-        say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
-    if options["web"]:
-        outputs = [path for path in (options["out"], *options["boxes"]) if path]
-        return run_web(video, tracker, job.start, job.end, options, outputs)
-    return _run(video, seeds, job, tracker, about, loud)
 
 
 def check_outputs(video: str, outputs: Sequence[Path]) -> None:
@@ -221,8 +228,10 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
         if not seeds:
             seeds, source = draw_targets(source)
             form, relative = "xywh", False
+            if _several(seeds):
+                tracker = _tracker(options, several=True)
         began = perf_counter()
-        several = len({seed.target for seed in seeds}) > 1
+        several = _several(seeds)
         followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
         if options["why"] and several:
             raise UsageError("--why looks at one target: give one --init")
