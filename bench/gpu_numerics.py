@@ -38,8 +38,8 @@ def compare(bundle: Bundle, clip: Clip, backend: str, device: str, crop: str | N
 
     Raises BackendError where that can't be run.
     """
-    # Cut in the same place: a crop that is one grey level off in a tenth of its pixels moves the boxes of random weights
-    # by many pixels, and says nothing of the device.
+    # Cut in the same place: a crop that is one grey level off in a tenth of its pixels moves the boxes of random
+    # weights by many pixels, and says nothing of the device.
     cpu = open_tracker(bundle, "onnxruntime", "cpu", None, crop)
     other = open_tracker(bundle, backend, device, None, crop)
     for tracker in (cpu, other):
