@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ExportError
+from .operators import kept_operators
 
 OPSET = 18
 MAP_PREFIX = "map_"
@@ -31,7 +32,7 @@ def to_onnx(
     constants computed by the exporter's own optimiser.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad(), kept_operators():
         warnings.simplefilter("ignore")
         try:
             # PyTorch's exporter to ONNX takes no open axes of a module with *args: what it is given is traced before.
