@@ -45,7 +45,7 @@ KEPT = ("tiny_bundle", "long_bundle", "tiny_trk", "long_trk")
 """Fixtures that take seconds: made once, with the module as it is."""
 UNLIKELY = re.compile(
     r"ReplaceBinaryOperator_(\w+_(Mod|Pow|LShift|RShift|BitOr|BitAnd|BitXor)|BitOr_\w+)$|ReplaceUnaryOperator_\w+_Invert$"
-    r"|RemoveDecorator|Variable(Inserter|Replacer)"
+    r"|ReplaceComparisonOperator_\w+_Is(Not)?$|RemoveDecorator|Variable(Inserter|Replacer)"
 )
 """Faults that nobody makes, those in type annotations, and those that ask for more than a place."""
 

@@ -85,6 +85,21 @@ def test_sides_of_frames_end_where_opencv_can_still_sample_them():
             check_frame(np.broadcast_to(line, shape))
 
 
+@pytest.mark.parametrize(
+    "shape", [(), (9,), (9, 9), (9, 9, 1), (9, 9, 2), (9, 9, 4), (9, 9, 3, 1), (0, 9, 3), (9, 0, 3)]
+)
+def test_arrays_of_another_shape_are_no_frames(shape):
+    with pytest.raises(FrameError, match="convert with" if len(shape) == 2 else "BGR|one pixel") as caught:
+        check_frame(np.zeros(shape, np.uint8))
+    assert ("convert with" in str(caught.value)) == (len(shape) == 2)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.uint16, np.int32, np.float32, np.float64])
+def test_numbers_of_another_type_are_no_frames(dtype):
+    with pytest.raises(FrameError, match=np.dtype(dtype).name):
+        check_frame(np.zeros((9, 9, 3), dtype))
+
+
 @pytest.mark.parametrize("centre", [(45.0, 35.0), (40.3, 30.9), (2.0, 35.0), (45.0, 69.0), (-30.0, -30.0)])
 @pytest.mark.parametrize("side", [0.3, 1.0, 1.8, 30.5, 64.0, 130.0])
 @pytest.mark.parametrize("shift", [0.0, -0.5])
