@@ -1,13 +1,22 @@
-"""A sweep as a plot: milliseconds a frame over the amount of work, and memory where it was measured."""
+"""A sweep as a plot: milliseconds a frame over the amount of work, and memory where it was measured.
+
+python -m trk.bench.sweep_picture sweep.json FOLDER        # the plots of what trk-bench --sweep ... --json wrote
+"""
 
 import io
-from collections.abc import Sequence
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, StrMethodFormatter
 
+from .store import make_folder, write_bytes
 from .sweep import SWEEPS, Point
 
 SIZE = (6.6, 4.2)
@@ -62,3 +71,29 @@ def _finish(axes: Axes, name: str, points: Sequence[Point], what: str) -> None:
     axes.grid(alpha=0.3)
     for text in axes.legend(fontsize=8).get_texts():
         text.set_parse_math(False)
+
+
+def about(told: Mapping[str, Any]) -> str:
+    """Return what a sweep was measured on, for its title; `told` is what trk-bench --sweep writes as JSON."""
+    clip, machine, load = told["clip"], told["machine"], told["load_average"]
+    where = f"{machine['cpu']}, {machine['usable_cores']} cores" + (f", load {load[0]:g}" if load else "")
+    if told.get("gpus") and "--device cuda" in told.get("command", ""):
+        where = f"{told['gpus'][0]['name']}; {where}"
+    return f"{clip['name']}, {clip['size'][0]}x{clip['size'][1]}; {where}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw the plots of a JSON file into a folder."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if len(given) != 2:
+        raise SystemExit(__doc__)
+    told = json.loads(Path(given[0]).read_text(encoding="utf-8"))
+    make_folder(Path(given[1]))
+    for one in told["sweeps"]:
+        points = [Point(p["series"], p["amount"], p, p.get("cpu_ms", nan), p["memory_mib"]) for p in one["points"]]
+        write_bytes(Path(given[1]) / f"sweep-{one['sweep']}.png", sweep_picture(one["sweep"], points, about(told)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -22,6 +22,7 @@ from .tables import print_table, progress_bar, say
 def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any]) -> dict[str, Any]:
     """Measure, print and plot the sweeps that were asked for; return them ready for JSON."""
     try:
+        from ..bench.sweep_picture import about as title
         from ..bench.sweep_picture import sweep_picture
     except ImportError as error:
         raise UsageError(f"--sweep draws plots and needs {error.name}: pip install 'trk-engine[eval]'") from None
@@ -34,7 +35,7 @@ def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any
         Plan(options["warmup"], options["rounds"]),
         options["length"],
     )
-    about = _about(clip)
+    about, device = _about(clip), f"--device {options['device']}"
     try:
         options["out"].mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,16 +45,10 @@ def run_sweeps(bundles: Mapping[str, Bundle], clip: Clip, options: dict[str, Any
         with progress_bar(not options["quiet"]) as progress:
             task = progress.add_task(name, total=None)
             points = sweep(name, setup, clip, partial(progress.advance, task))
-        threads = "" if name == "threads" else f", threads {setup.threads}"
-        load = "" if about["load_average"] is None else f", load {about['load_average'][0]:g}"
-        size = f"{clip.frames[0].shape[1]}x{clip.frames[0].shape[0]}"
-        where = f"{about['machine']['cpu']}, {about['machine']['usable_cores']} cores{load}{threads}"
-        if options["device"] == "cuda" and about["gpus"]:
-            where = f"{about['gpus'][0]['name']}; {where}"
-        title = f"{clip.name}, {size}; {where}"
-        path = options["out"] / f"sweep-{name}.png"
-        write_bytes(path, sweep_picture(name, points, title))
         found.append(sweep_data(name, points))
+        path = options["out"] / f"sweep-{name}.png"
+        threads = "" if name == "threads" else f", threads {setup.threads}"
+        write_bytes(path, sweep_picture(name, points, f"{title({**about, 'command': device})}{threads}"))
         if not options["quiet"]:
             print_table(_table(name, points))
             say(f"wrote {path}")

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -89,12 +91,21 @@ def test_the_length_ends_where_it_was_asked_to_and_memory_is_told(clip, tiny_trk
         assert max(memory) - memory[0] < 50
 
 
-def test_a_plot_is_drawn_of_what_was_measured(clip, tiny_trk):
+def test_a_plot_is_drawn_of_what_was_measured_and_again_of_its_json(clip, tiny_trk, tmp_path):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (trk-engine[eval])")
-    from trk.bench.sweep_picture import sweep_picture
+    from trk.bench.sweep_picture import main, sweep_picture
 
     points = sweep("length", setup_of(tiny_trk, 20), clip_of(clip))
     assert sweep_picture("length", points, "a [clip] of $5").startswith(b"\x89PNG")
     data = sweep_data("length", points)
     assert data["amount"] == "frames of the video"
     assert [point["amount"] for point in data["points"]] == [10, 20]
+    told = {
+        "clip": {"name": "a [clip]", "size": [320, 240]},
+        "machine": {"cpu": "a processor", "usable_cores": 2},
+        "load_average": None,
+        "sweeps": [data],
+    }
+    (tmp_path / "sweep.json").write_text(json.dumps(told))
+    assert main([str(tmp_path / "sweep.json"), str(tmp_path / "plots")]) == 0
+    assert (tmp_path / "plots" / "sweep-length.png").read_bytes().startswith(b"\x89PNG")
