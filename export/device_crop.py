@@ -1,6 +1,8 @@
-"""The engine's crop as tensor operations, for graphs that take the whole frame: at most one grey level from OpenCV's.
+"""The engine's crop as tensor operations, for graphs that take the whole frame: OpenCV's to the byte, almost.
 
-Source: engine/crop.py, whose squares and fill these are; OpenCV's INTER_LINEAR, whose weights have 11 bits.
+Source: engine/crop.py, whose squares and fill these are; OpenCV's INTER_LINEAR (modules/imgproc/src/resize.cpp), whose
+weights have 11 bits and whose sums are cut off after 4, 16 and 2 bits. Places in float32 are a little off those in
+float64: one value in five hundred or more differs, by one grey level.
 """
 
 import torch
@@ -12,6 +14,10 @@ from ..engine.geometry import Rounding
 ANY_FRAME = {0: torch.export.Dim("pixels", min=1, max=MAX_FRAME_SIDE**2)}
 """What is open of a frame [H * W, 3] in a graph, as torch.export takes it. One axis: a plan's memory is that of its
 largest frame, and two would have to allow for a square of the longest side."""
+
+
+ONE = 2048.0
+"""OpenCV's weights are whole numbers; two of them are this together."""
 
 
 class DeviceCrop(nn.Module):
@@ -34,7 +40,7 @@ class DeviceCrop(nn.Module):
         last = side - 1.0
         at = torch.minimum((self.places * (side / self.out) - 0.5).clamp(min=0.0), last)
         low = torch.floor(at)
-        share = at - low
+        share = torch.floor((at - low) * ONE + 0.5)
         both = torch.cat([low, torch.minimum(low + 1.0, last)], 1)
         columns, rows = x + both, y + both
         taps = 2 * self.out
@@ -45,10 +51,12 @@ class DeviceCrop(nn.Module):
         found = pixels.index_select(0, index.reshape(-1)).reshape(-1, taps, taps, 3)
         outside = fill.reshape(-1, 1, 1, 3)
         found = outside + (found - outside) * inside
-        top, bottom = torch.split(found, self.out, 1)
-        lines = top + (bottom - top) * share.reshape(-1, self.out, 1, 1)
-        left, right = torch.split(lines, self.out, 2)
-        return torch.floor(left + (right - left) * share.reshape(-1, 1, self.out, 1) + 0.5)
+        left, right = torch.split(found, self.out, 2)
+        lines = torch.floor((left * ONE + (right - left) * share.reshape(-1, 1, self.out, 1)) * 2.0**-4)
+        top, bottom = torch.split(lines, self.out, 1)
+        weight = share.reshape(-1, self.out, 1, 1) * 2.0**-16
+        crop = torch.floor(top * (ONE * 2.0**-16 - weight)) + torch.floor(bottom * weight)
+        return torch.floor((crop + 2.0) * 2.0**-2)
 
 
 def rounded(value: Tensor, rounding: Rounding) -> Tensor:

@@ -97,6 +97,10 @@ class Cuda:
         (event,) = self._call("cudaEventCreateWithFlags", NO_TIMING, what="make an event")
         return event
 
+    def destroy_with(self, owner: object, event: Any) -> None:
+        """Give an event back when `owner` goes."""
+        weakref.finalize(owner, self._freed, "cudaEventDestroy", event)
+
     def record(self, event: Any) -> None:
         """Let `event` stand for all that is in the stream so far."""
         self._call("cudaEventRecord", event, self.stream, what="record an event")
@@ -142,7 +146,7 @@ class Cuda:
         direction = getattr(self._runtime.cudaMemcpyKind, kind)
         self._call("cudaMemcpyAsync", target, source, size, direction, self.stream, what="copy memory")
 
-    def _freed(self, name: str, address: int) -> None:
+    def _freed(self, name: str, address: Any) -> None:
         # Nobody is left to be told: a device that went away has freed it, too.
         with suppress(BackendError):
             self._call(name, address, what="free memory")

@@ -47,6 +47,7 @@ class CudaCarrier:
         pinned = self._copy.pinned(shape, np.uint8)
         place = Place(pinned, self._copy.malloc(pinned.nbytes), self._copy.event())
         self._copy.free_with(place, place.address)
+        self._copy.destroy_with(place, place.copied)
         return place
 
     def bring(self, frame: Frame, slot: Place) -> None:

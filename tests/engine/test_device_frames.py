@@ -133,6 +133,7 @@ def test_another_size_of_frame_is_captured_anew_and_old_places_go(whole_bundle, 
         found.append(tracker.update(frame).box)
     assert found == want
     assert len(runtime.memory) == held
+    assert len(runtime.events) == 2
     assert len(runtime.dropped) == 6  # two captures of each size but the last
 
 

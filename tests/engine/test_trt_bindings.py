@@ -38,7 +38,11 @@ CALLED = {
     "IOptimizationProfile": {"set_shape": "min"},
     "Runtime": {"deserialize_cuda_engine": "serialized_engine"},
     "ICudaEngine": {"get_tensor_name": "index: ", "get_tensor_shape": "name: ", "create_execution_context": ""},
-    "IExecutionContext": {"set_tensor_address": "memory: ", "execute_async_v3": "stream_handle: "},
+    "IExecutionContext": {
+        "set_tensor_address": "memory: ",
+        "set_input_shape": "shape",
+        "execute_async_v3": "stream_handle: ",
+    },
 }
 """Class: method: what its signature has to say."""
 PROPERTIES = {"OnnxParser": ["num_errors"], "ICudaEngine": ["num_io_tensors"], "INetworkDefinition": ["num_inputs"]}
