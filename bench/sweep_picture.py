@@ -1,6 +1,8 @@
 """A sweep as a plot: milliseconds a frame over the amount of work, and memory where it was measured.
 
-python -m trk.bench.sweep_picture sweep.json FOLDER        # the plots of what trk-bench --sweep ... --json wrote
+    python -m trk.bench.sweep_picture sweep.json FOLDER
+
+draws the plots of what trk-bench --sweep ... --json wrote.
 """
 
 import io
