@@ -146,6 +146,21 @@ def test_pyramid_is_the_crops_one_by_one_and_the_middle_ones_centre_comes_back(f
     assert middle == alone[count // 2][0]
 
 
+@pytest.mark.parametrize("sides", [[20.0, 30.0], [20.4, 27.0, 34.0]])
+def test_nested_pyramid_is_cut_out_of_the_crop_of_its_largest_scale(frame, sides):
+    # Source: researchmm/SiamDW:lib/utils/utils.py (make_scale_pyramid).
+    size, centre = 25, (44.3, 35.2)
+    out = np.empty((len(sides), size, size, 3), np.uint8)
+    rule = CropRule(pyramid="nested")
+    middle = Cropper(rule).cut_pyramid(frame, centre, sides, FILL, out)
+    zoom = size / round(sides[0])
+    expected, region = cut(rule, frame, centre, sides[-1], round(zoom * round(sides[-1])))
+    assert middle == expected
+    for made, side in zip(out, sides, strict=True):
+        at = (1 + len(region)) / 2
+        np.testing.assert_array_equal(made, cut(rule, region, (at, at), zoom * round(side), size)[1])
+
+
 def test_nested_pyramid_of_one_scale_is_a_plain_crop(frame):
     out = np.empty((1, 25, 25, 3), np.uint8)
     nested = CropRule(pyramid="nested")
