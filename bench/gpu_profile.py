@@ -71,7 +71,6 @@ def limits(device: str, side: int = 4096, megabytes: int = 256) -> dict[str, flo
 
 def profile(tracker: Tracker, clip: Clip) -> dict[str, Any]:
     """Return what ran in a frame of `tracker` by PyTorch's profiler: kernels, how often, microseconds a frame."""
-    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as watch
 
@@ -89,7 +88,7 @@ def profile(tracker: Tracker, clip: Clip) -> dict[str, Any]:
     spent: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     for event in seen.key_averages():
         # On a GPU the host's calls are told, too, with the time of what they launched: that would count twice.
-        if on_gpu and event.device_type == DeviceType.CPU:
+        if on_gpu and event.device_type.name == "CPU":
             continue
         micros = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         if micros > 0:
