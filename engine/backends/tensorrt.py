@@ -15,6 +15,7 @@ from ..manifest import Graph, Tensor
 from .cuda import Cuda
 from .on_device import OnDevice
 from .plans import graphs_of
+from .trt_build import FRAME_PIXELS
 from .trt_library import Library, load
 from .trt_plans import Say, gpu_of, plans
 
@@ -83,6 +84,11 @@ class _Plan:
         del key
         library, context = self._library, self._context
         if tensor.shape != shape:
+            if shape[0] > FRAME_PIXELS[-1]:
+                raise BackendError(
+                    f"a frame of {shape[0]} pixels is larger than the plan takes, {FRAME_PIXELS[-1]} (8K): let the "
+                    "host cut the crops (--host-crop)"
+                )
             library.need(context.set_input_shape(tensor.name, shape), f"take a frame of {shape[0]} pixels")
         library.need(context.set_tensor_address(tensor.name, address), f"bind {tensor.name}")
 

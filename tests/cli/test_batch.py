@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trk.bench.ope import overlap
-from trk.cli.batch import make_jobs, videos_of
+from trk.cli.batch import PASSED, _passed, make_jobs, videos_of
 from trk.cli.command import run
 from trk.cli.run import command
 from trk.errors import BoxError, UsageError
@@ -174,3 +174,10 @@ def test_ray_is_for_many_videos_and_needs_its_extra(trk_run, videos, clip, tmp_p
     out = tmp_path / "results" / "{name}.csv"
     code, told = trk_run(f"{videos}/*.mp4", "--init", clip.init, "--boxes", out, "--ray", "local")
     assert (code, told) == (2, ["trk-run: --ray needs ray: pip install 'trk-engine[ray]'"])
+
+
+@pytest.mark.parametrize(("asked", "word"), [(None, None), (True, "--whole-frame"), (False, "--host-crop")])
+def test_who_cuts_the_crops_is_told_to_every_process(asked, word):
+    options = dict.fromkeys(PASSED) | {"relative": False, "reverse": False, "settings": (), "threads": None}
+    words = _passed({**options, "whole_frame": asked})
+    assert [one for one in words if "frame" in one or "crop" in one] == ([word] if word else [])

@@ -83,9 +83,12 @@ def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypat
 
 
 def test_winograd_says_where_it_has_nothing_to_do(trk_export, tmp_path):
-    code, _, lines = trk_export(*NANO, "--random", "--winograd", "--out", tmp_path / "nano.trk")
+    words = ["--random", "--winograd", "--whole-frame"]
+    code, _, lines = trk_export(*NANO, *words, "--out", tmp_path / "nano.trk")
     assert code == 0
     assert "no convolution of nanotrack/v1 at 255 px gains by Winograd's form" in lines
+    assert "putting the cut of whole frames before the search branch at 255 px" in lines
+    assert Bundle(tmp_path / "nano.trk").manifest.takes_frames
 
 
 def test_list_has_a_line_for_every_variant(trk_export):

@@ -316,6 +316,13 @@ def test_call_that_fails_on_the_way_is_one_line(whole_bundle, runtime, clip, cal
     assert "\n" not in str(caught.value)
 
 
+def test_frame_beyond_the_plans_largest_says_who_can_cut_it(whole_bundle, runtime, clip, monkeypatch):
+    tracker = on_gpu(whole_bundle, runtime)
+    monkeypatch.setattr("trk.engine.backends.tensorrt.FRAME_PIXELS", (1, 2, 320 * 240 - 1))
+    with pytest.raises(BackendError, match=r"76800 pixels is larger than the plan takes, 76799 .*--host-crop"):
+        tracker.init(clip.frames[0], clip.boxes[0])
+
+
 def test_plans_for_frames_are_built_for_any_size_up_to_8k(whole_bundle, runtime):
     bundle = Bundle(whole_bundle)
     module = fake_tensorrt(runtime)
