@@ -179,6 +179,14 @@ def test_small_target_gets_its_graph_by_its_share_of_the_first_frame(size, small
     assert motion.graph_for(target) == int(small)
 
 
+@pytest.mark.parametrize(("rounds", "sides"), [(True, (99.0, 99.0)), (False, (99.4987, 98.5992))])
+def test_side_with_context_is_rounded_where_the_geometry_says_so(rounds, sides):
+    motion, target = started(Geometry(round_exemplar=rounds), (100, 80, 60, 40))
+    found = motion.context_side(60, 40), motion.context_side(59.5, 39.6)
+    assert found == pytest.approx(sides, abs=1e-4)
+    assert target.side == pytest.approx(found[0] * 255 / 127)
+
+
 def test_bundle_without_a_graph_for_lost_or_small_targets_uses_its_first():
     motion, target = started(Geometry(small_target_area=0.9, hysteresis=Hysteresis(low=0.8, high=0.9)))
     advance(motion, target, score=0.1)
