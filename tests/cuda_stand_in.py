@@ -41,6 +41,7 @@ class FakeRuntime:
         self.waited = 0
         self.streams = 0
         self.dropped = []
+        self.configs = []
 
     def put(self, work, stream=None):
         """Put `work` into a stream (None: the first), or into the graph that is being captured from it."""
@@ -226,8 +227,12 @@ class FakeEngine:
         shape = next(value.shape for value in self.values if value.name == name)
         return [side if isinstance(side, int) else -1 for side in shape]
 
-    def create_execution_context(self):
+    def create_runtime_config(self):
+        return SimpleNamespace()
+
+    def create_execution_context(self, config=None):
         context = FakeContext(self.session, self.runtime)
+        self.runtime.configs.append(config)
         context.refuses = self.refuses
         return context
 

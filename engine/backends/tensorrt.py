@@ -77,7 +77,8 @@ class _Plan:
 
     def __init__(self, library: Library, engine: Any, graph: Graph, stream: int):
         self._library, self._graph, self._stream = library, graph, stream
-        self._context = library.need(engine.create_execution_context(), f"make a context of {graph.file}")
+        open_shapes = any(0 in tensor.shape for tensor in graph.inputs)
+        self._context = library.make_context(engine, graph.file, open_shapes=open_shapes)
 
     def bind(self, tensor: Tensor, shape: tuple[int, ...], address: int, key: int) -> None:
         """Take `address` for `tensor`, and `shape` where the plan leaves it open."""

@@ -75,6 +75,19 @@ class Library:
             flags |= 1 << int(kinds.EXPLICIT_BATCH)
         return flags
 
+    def make_context(self, engine: Any, what: str, *, open_shapes: bool = False) -> Any:
+        """Return an execution context of `engine`.
+
+        Where shapes are open, RTX compiles kernels for the one at hand when it first meets it: left to itself it does
+        that beside the first runs, and what runs until then can't be captured.
+        """
+        strategies = getattr(self.module, "DynamicShapesKernelSpecializationStrategy", None)
+        if not open_shapes or strategies is None:
+            return self.need(engine.create_execution_context(), f"make a context of {what}")
+        config = self.need(engine.create_runtime_config(), f"configure a context of {what}")
+        config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        return self.need(engine.create_execution_context(config), f"make a context of {what}")
+
     def has_timing_cache(self) -> bool:
         """Whether timings are kept; setting such a cache makes RTX ask for a GPU that it may not have."""
         return self.flavour != "rtx"

@@ -316,6 +316,23 @@ def test_call_that_fails_on_the_way_is_one_line(whole_bundle, runtime, clip, cal
     assert "\n" not in str(caught.value)
 
 
+def test_rtx_compiles_for_a_size_of_frame_before_it_is_captured(whole_bundle, runtime, clip, expected):
+    module = fake_tensorrt(runtime, "1.7.1.116")
+    module.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
+    tracker = Tracker(whole_bundle, threads=1)
+    tracker.backend = TensorRTBackend(Bundle(whole_bundle), Library("rtx", module), Cuda(runtime), frames=True)
+    assert track(tracker, clip.frames[:6], clip.boxes[0]) == expected
+    told = [getattr(config, "dynamic_shapes_kernel_specialization_strategy", None) for config in runtime.configs]
+    assert told == [None] * 3 + ["eager"] * 2  # template, search, search of two; those of whole frames
+
+
+def test_rtx_has_the_names_that_its_contexts_are_made_with():
+    rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install tensorrt-rtx-cu13)")
+    assert hasattr(rtx.DynamicShapesKernelSpecializationStrategy, "EAGER")
+    assert hasattr(rtx.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
+    assert hasattr(rtx.ICudaEngine, "create_runtime_config")
+
+
 def test_frame_beyond_the_plans_largest_says_who_can_cut_it(whole_bundle, runtime, clip, monkeypatch):
     tracker = on_gpu(whole_bundle, runtime)
     monkeypatch.setattr("trk.engine.backends.tensorrt.FRAME_PIXELS", (1, 2, 320 * 240 - 1))
