@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import onnxruntime
 import pytest
-from cuda_stand_in import FakeCudaSession, FakeRuntime
+from cuda_stand_in import FakeRuntime
+from ort_stand_in import FakeCudaSession
 
 from trk import BackendError, MultiTracker, Tracker
 from trk.engine.backends import load_backend, ort_cuda
@@ -44,7 +45,7 @@ def silent(monkeypatch, runtime):
 
 @pytest.fixture
 def sessions(monkeypatch, silent, runtime):
-    """The same with a CUDA provider that works. What is asked for with `refuses` set fails, as the real one does."""
+    """The same with a CUDA provider that works. Graphs can't be captured where `Setting` says so."""
     made = []
     plain = onnxruntime.InferenceSession
 
@@ -52,18 +53,20 @@ def sessions(monkeypatch, silent, runtime):
         ((name, settings),) = providers
         if name != CUDA:
             return plain(model, options, providers)
-        if "enable_cuda_graph" in settings and made_of.refuses:
+        if "enable_cuda_graph" in settings and Setting.refuses:
             raise RuntimeError("all compute graph nodes have not been partitioned to the CUDA EP\nand more")
         made.append(FakeCudaSession(plain(model, options, [name]), runtime, settings))
         return made[-1]
 
-    made_of.refuses = False
+    monkeypatch.setattr(Setting, "refuses", False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     return made
 
 
-def made_of():
-    """Holds a setting of the fixture."""
+class Setting:
+    """Whether graphs can't be captured."""
+
+    refuses = False
 
 
 def track(tracker, clip, frames=6):
@@ -139,8 +142,8 @@ def test_lanes_share_sessions_and_have_memory_of_their_own(whole_bundle, session
     assert found == expected[1]
 
 
-def test_graph_that_can_not_be_captured_runs_without_and_says_so(tiny_bundle, sessions, clip, caplog):
-    made_of.refuses = True
+def test_graph_that_can_not_be_captured_runs_without_and_says_so(tiny_bundle, sessions, clip, caplog, monkeypatch):
+    monkeypatch.setattr(Setting, "refuses", True)
     tracker = Tracker(tiny_bundle, device="cuda")
     assert track(tracker, clip) == track(Tracker(tiny_bundle, threads=1), clip)
     (line,) = [record.getMessage() for record in caplog.records if "CUDA graph" in record.getMessage()]
