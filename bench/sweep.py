@@ -90,7 +90,7 @@ def sweep_targets(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> l
     found = []
     for label, bundle in setup.bundles.items():
         # One thread a target: it is the targets that are shared out to the cores.
-        tracker = Tracker(bundle, setup.backend, setup.device, 1)
+        tracker = Tracker(bundle, setup.backend, setup.device, 1, on_lost="follow")
         found += [entry(label, tracker, count) for count in TARGETS]
     return _points(measure(found, clip, setup.plan, advance))
 
@@ -99,7 +99,7 @@ def sweep_size(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> list
     """Return the time of a frame of 480 to 2160 rows; the target grows with the frame."""
     found = []
     for label, bundle in setup.bundles.items():
-        tracker = Tracker(bundle, setup.backend, setup.device, setup.threads)
+        tracker = Tracker(bundle, setup.backend, setup.device, setup.threads, on_lost="follow")
         for height in HEIGHTS:
             runner = Resized(tracker, clip, height)
             found.append(Entry(label, str(height), setup.threads, runner, same_boxes=False))
@@ -114,7 +114,7 @@ def sweep_threads(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> l
     found = []
     for label, bundle in setup.bundles.items():
         for count in counts:
-            tracker = Tracker(bundle, setup.backend, setup.device, count)
+            tracker = Tracker(bundle, setup.backend, setup.device, count, on_lost="follow")
             found.append(Entry(label, str(count), count, tracker, same_boxes=False))
     return _points(measure(found, clip, setup.plan, advance))
 
@@ -132,7 +132,7 @@ def sweep_length(setup: Setup, clip: Clip, advance: Callable[[int], None]) -> li
     found = []
     cv2.setNumThreads(setup.threads)
     for label, bundle in setup.bundles.items():
-        tracker = Tracker(bundle, setup.backend, setup.device, setup.threads)
+        tracker = Tracker(bundle, setup.backend, setup.device, setup.threads, on_lost="follow")
         tracker.init(clip.frames[0], clip.box)
         done = 0
         for length in lengths:

@@ -96,11 +96,12 @@ class Recorder:
         found = self._backend.search(graph, held.kernels, size, params)
         x, y, w, h = found.box[0].tolist()
         crop = self._backend.search_crops[graph].copy()
-        self._asked.last = Call(held.arrays, graph, crop, size.copy(), params.copy(), (x, y, w, h))
+        if self._asked.last is None:  # later ones of a frame look for a lost target elsewhere
+            self._asked.last = Call(held.arrays, graph, crop, size.copy(), params.copy(), (x, y, w, h))
         return found
 
     def take(self) -> Call | None:
-        """Return the last search since `take` was called before, None where there was none."""
+        """Return the first search since `take` was called before, None where there was none."""
         last, self._asked.last = self._asked.last, None
         return last
 

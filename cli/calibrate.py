@@ -53,7 +53,7 @@ def command(bundle: Path, folder: Path, **options: Any) -> int:
         click.echo(f"trk-calibrate: left out {name}: {error}", err=True)
     opened = Bundle(bundle)
     manifest = opened.manifest
-    tracker = Tracker(opened, threads=options["threads"], preset=options["preset"])
+    tracker = Tracker(opened, threads=options["threads"], preset=options["preset"], on_lost="follow")
     files = {file.name: opened.read(file.name) for file in manifest.files}
     opened.close()
     runs = []

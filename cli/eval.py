@@ -67,9 +67,7 @@ Examples:
 @click.option(
     "--on-lost",
     type=click.Choice(list(POLICIES)),
-    default="follow",
-    show_default=True,
-    help="What the bundles do while their target is lost.",
+    help="What the bundles do while their target is lost. Default: as each one says.",
 )
 @click.option(
     "--update-template",

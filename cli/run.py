@@ -76,9 +76,7 @@ Examples:
 @click.option(
     "--on-lost",
     type=click.Choice(list(POLICIES)),
-    default="follow",
-    show_default=True,
-    help="While the target is lost: go on, hold the box, search the whole frame, or stop.",
+    help="While the target is lost: go on, hold the box, search the whole frame, or stop. Default: the bundle's.",
 )
 @click.option(
     "--update-template",

@@ -140,6 +140,8 @@ class Manifest(Rule):
     """What turns scores into probabilities; None until `trk-calibrate` was run."""
     template_rate: float = Field(default=0.0, ge=0, le=1)
     """Rate at which the template follows the target's appearance, once the bundle is calibrated."""
+    on_lost: Literal["follow", "hold", "search", "stop"] = "follow"
+    """What a tracker does while its target is lost, once the bundle is calibrated."""
     files: tuple[File, ...]
 
     @property

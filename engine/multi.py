@@ -41,7 +41,7 @@ class MultiTracker:
         *,
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
-        on_lost: str = "follow",
+        on_lost: str | None = None,
         template_rate: float | None = None,
         together: bool | None = None,
         whole_frame: bool | None = None,

@@ -30,8 +30,13 @@ POLICIES = {
 """By the name that commands and `Tracker` take; "follow" is what every upstream does: it goes on as if nothing were."""
 
 
-def check_policy(name: str, manifest: Manifest) -> Policy:
-    """Return the policy `name`. Raises UsageError: there is no such one, or the bundle can't tell when one is lost."""
+def choose_policy(name: str | None, manifest: Manifest) -> Policy:
+    """Return the policy `name`, or the bundle's where it is None.
+
+    Raises UsageError: there is no such one, or the bundle can't tell when a target is lost.
+    """
+    if name is None:
+        return POLICIES[manifest.on_lost if manifest.calibration else "follow"]
     if name not in POLICIES:
         raise UsageError(f"no policy {name!r} for a lost target: choose one of {', '.join(POLICIES)}")
     if name != "follow" and manifest.calibration is None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ..errors import UsageError
+from .policy import POLICIES
 from .result import Result
 from .state import State as Held
 from .target import Target
@@ -40,7 +41,9 @@ _MEMORY = TypeAdapter(tuple[float | None, bool, Annotated[int, Field(ge=0)]])
 
 
 class Step:
-    """Tracks targets whose state the caller keeps; results equal those of `Tracker(template_rate=0)` on these frames.
+    """Tracks targets whose state the caller keeps, with the first template and without looking for lost ones elsewhere.
+
+    Results equal those of `Tracker(template_rate=0, on_lost="follow")` on these frames.
 
         step = Step()
         state = step.start(frame, (x, y, w, h))
@@ -54,7 +57,7 @@ class Step:
         self._tracker = tracker or Tracker()
         if self._tracker.template_rate not in (0.0, self._tracker.manifest.template_rate):
             raise UsageError("a state holds one template: give a step a tracker that does not update its own")
-        self._tracker.template_rate = 0.0
+        self._tracker.template_rate, self._tracker.policy = 0.0, POLICIES["follow"]
         files = sorted((file.name, file.sha256) for file in self._tracker.manifest.files)
         self._bundle = hashlib.sha256(repr(files).encode()).hexdigest()
         self._kernels: OrderedDict[bytes, Any] = OrderedDict()

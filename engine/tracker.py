@@ -23,7 +23,7 @@ from .crop import Cropper, Image, fill_colour, mean_colour
 from .device_frame import AnyFrame, DeviceFrame, Frame, as_frame
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
-from .policy import check_policy
+from .policy import choose_policy
 from .regions import Regions, new_regions, write_regions
 from .result import Box, Result, StageTimes
 from .scan import windows
@@ -45,12 +45,12 @@ class Tracker:
     `bundle`: folder or `.trk` file; None is the bundle that ships with trk. `preset`: one of the bundle's sets of
     hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
     was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
-    `policy.POLICIES`. `template_rate`: share, 0 to 1, of the newest appearance in the running mean that the template
-    follows; 0, what every upstream does, leaves it as `init` saw it; None is the bundle's, 0 for every model of an
-    upstream. Policies other than "follow", and rates above 0, need a calibrated bundle. `whole_frame`: whether crops
-    are cut inside the graphs, out of whole frames; None: on a GPU, where the bundle has such graphs (`trk-export
-    --whole-frame`). Frames may then lie on the GPU already, as anything that speaks DLPack or
-    `__cuda_array_interface__`. One tracker serves one thread.
+    `policy.POLICIES`; None is the bundle's, "follow" for every model of an upstream. `template_rate`: share, 0 to 1, of
+    the newest appearance in the running mean that the template follows; 0, what every upstream does, leaves it as
+    `init` saw it; None is the bundle's, 0 for every model of an upstream. Policies other than "follow", and rates above
+    0, need a calibrated bundle. `whole_frame`: whether crops are cut inside the graphs, out of whole frames; None: on a
+    GPU, where the bundle has such graphs (`trk-export --whole-frame`). Frames may then lie on the GPU already, as
+    anything that speaks DLPack or `__cuda_array_interface__`. One tracker serves one thread.
     """
 
     def __init__(
@@ -62,13 +62,13 @@ class Tracker:
         *,
         preset: str | None = None,
         params: Mapping[str, float] | None = None,
-        on_lost: str = "follow",
+        on_lost: str | None = None,
         template_rate: float | None = None,
         whole_frame: bool | None = None,
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
         self.manifest: Manifest = self.bundle.manifest
-        self.policy = check_policy(on_lost, self.manifest)
+        self.policy = choose_policy(on_lost, self.manifest)
         self.template_rate = choose_rate(template_rate, self.manifest)
         try:
             self.backend = load_backend(self.bundle, backend, device, threads, whole_frame)

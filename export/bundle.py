@@ -57,8 +57,8 @@ def export_bundle(
     `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
     `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`. `targets`: numbers of
     targets that get search graphs of their own, which search for so many at once. `whole_frame`: each search graph gets
-    a form that takes whole frames. `winograd`: large 3x3 convolutions of a search are written by export/winograd.py, for
-    ONNX Runtime on a CPU; FP32 only.
+    a form that takes whole frames. `winograd`: large 3x3 convolutions of a search are written by export/winograd.py,
+    for ONNX Runtime on a CPU; FP32 only.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -126,6 +126,7 @@ def export_bundle(
             )
         ),
         template_rate=row.template_rate,
+        on_lost=row.on_lost,
         params=values,
         presets={name: {**row.params, **row.presets[name].params} for name in _same_crops(row, chosen)},
         preset=chosen,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -68,6 +68,8 @@ class Row:
     notes: str = ""
     template_rate: float = 0.0
     """Rate at which the template follows the target's appearance; 0 in every upstream."""
+    on_lost: Literal["follow", "hold", "search", "stop"] = "follow"
+    """What a calibrated bundle does while its target is lost; every upstream goes on as if nothing were."""
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ LIGHT = Row(
     geometry={"template_size": 159, "crop": {"recentre": True}, "limits": {"min_size": 4}},
     notes="The trunk is frozen ImageNet MobileNetV2, so crops become features once and training needs no more.",
     template_rate=0.1,
+    on_lost="search",
 )
 
 ROWS = (

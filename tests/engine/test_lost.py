@@ -9,6 +9,7 @@ from trk.bench.ope import overlap
 from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
 from trk.engine.policy import POLICIES
+from trk.engine.stateless import Step
 from trk.export.write import write_bundle
 from trk.tracking import follow, track
 from trk.video.seeds import Seed
@@ -49,10 +50,14 @@ def calibrated(tiny_bundle, scene, tmp_path_factory):
     assert there > gone
     slope = 12 / (there - gone)
     calibration = Calibration(bias=-slope * (there + gone) / 2, score=slope, recent=0.0, low=0.3, high=0.6)
-    bundle = Bundle(tiny_bundle)
-    out = tmp_path_factory.mktemp("calibrated") / "bundle.trk"
+    return changed(tiny_bundle, tmp_path_factory.mktemp("calibrated") / "bundle.trk", calibration=calibration)
+
+
+def changed(path, out, **fields):
+    """Another bundle of the same graphs."""
+    bundle = Bundle(path)
     files = {file.name: bundle.read(file.name) for file in bundle.manifest.files}
-    write_bundle(out, bundle.manifest.model_copy(update={"calibration": calibration}), files)
+    write_bundle(out, bundle.manifest.model_copy(update=fields), files)
     return out
 
 
@@ -127,6 +132,17 @@ def test_every_policy_is_the_same_for_several_targets_and_after_going_back(calib
     again = [several.update(frame)[first] for frame in frames[9:]]
     assert untimed(found + later) == untimed(alone)
     assert untimed(again) == untimed(later)
+
+
+def test_a_bundle_says_what_its_trackers_do_unless_they_are_told(calibrated, tiny_bundle, tmp_path):
+    assert Tracker(calibrated).policy == POLICIES["follow"]
+    for bundle, expected in ((calibrated, "hold"), (tiny_bundle, "follow")):  # without calibration nothing is lost
+        out = changed(bundle, tmp_path / f"{expected}.trk", on_lost="hold")
+        assert Tracker(out).policy == POLICIES[expected]
+        assert Tracker(out, on_lost="follow").policy == POLICIES["follow"]
+        assert MultiTracker(out).tracker.policy == POLICIES[expected]
+        assert Step(Tracker(out))._tracker.policy == POLICIES["follow"]
+    assert Tracker().policy == POLICIES["search"]
 
 
 def test_bundle_that_is_not_calibrated_can_only_follow(tiny_bundle):
