@@ -107,8 +107,8 @@ def keep(folder: Path, key: Key, plan: bytes) -> Path:
                 side_car(path).unlink(missing_ok=True)
         path = folder / key.name
         about = {"key": asdict(key), "bytes": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
-        _write(side_car(path), json.dumps(about, indent=2).encode() + b"\n")
-        _write(path, plan)
+        write_whole(side_car(path), json.dumps(about, indent=2).encode() + b"\n")
+        write_whole(path, plan)
     except OSError as error:
         raise BackendError(f"the plan can't be kept in {folder}: {error.strerror or error}") from None
     return path
@@ -155,7 +155,8 @@ def _stale(key: Key, other: dict[str, str]) -> bool:
     return other.get("graph") == key.graph and other.get("onnx_sha256") != key.onnx_sha256
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path`: whenever the process ends, the old file is there or the new one. Raises OSError."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as stream:

@@ -1,10 +1,11 @@
 """The plans of a bundle: taken from its cache, built where they are missing or of no use here."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..bundle import Bundle
-from .plans import find, graphs_of, keep, key_of, place
+from .plans import find, graphs_of, keep, key_of, place, write_whole
 from .trt_build import Options, build
 from .trt_library import Library
 
@@ -51,7 +52,8 @@ def plans(
             plan = built.plan
             keep(folder, key, plan)
             if built.timing_cache is not None:
-                timings.write_bytes(built.timing_cache)
+                with suppress(OSError):  # it saves time, and is made again
+                    write_whole(timings, built.timing_cache)
         found[graph.file] = plan
     return found
 
