@@ -121,11 +121,11 @@ def command(
         raise UsageError("--random and --weights exclude each other")
     if not model and not weights:
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
+    if winograd and (precision != "fp32" or engine):
+        raise UsageError("--winograd is for ONNX Runtime on a CPU, in FP32: leave --precision and --engine out")
     check_engine(engine, capabilities, out)
     if ranges and precision != "fp16":
         raise UsageError("--ranges says what FP16 has to hold: it goes with --precision fp16")
-    if winograd and (precision != "fp32" or engine):
-        raise UsageError("--winograd is for ONNX Runtime on a CPU, in FP32: leave --precision and --engine out")
     if randomly and safetensors:
         raise UsageError("--safetensors keeps the weights of a checkpoint: --random has none")
     if variant and not model:
