@@ -4,6 +4,7 @@ Tk rather than OpenCV's highgui: Python brings it, while the OpenCV that trk dep
 the one that has replaces it file by file.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -47,6 +48,13 @@ def draw_targets(source: Source) -> tuple[list[Seed], Source]:
     Returns their boxes at that frame's number, and the source from that frame on. Raises UsageError: no window can be
     opened; KeyboardInterrupt: it was closed without a box.
     """
+    boxes, frame = _drawn(source)
+    # The parts of a window refer to each other. Tk ends the process where another thread is the one to collect them.
+    gc.collect()
+    return [Seed(box, number, frame.index) for number, box in enumerate(boxes, start=1)], Resumed(frame, source)
+
+
+def _drawn(source: Source) -> tuple[list[Box], Frame]:
     try:
         import tkinter
     except ImportError:
@@ -60,8 +68,7 @@ def draw_targets(source: Source) -> tuple[list[Seed], Source]:
         window.run()
     finally:
         root.destroy()
-    seeds = [Seed(box, number, window.frame.index) for number, box in enumerate(window.boxes, start=1)]
-    return seeds, Resumed(window.frame, source)
+    return window.boxes, window.frame
 
 
 class Window:

@@ -1,6 +1,7 @@
 """What many tests share: bundles, each exported once a session, and a clip whose boxes are known."""
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ from trk.video.writer import open_video
 settings.register_profile("fixed", derandomize=True)
 settings.register_profile("random", derandomize=False)
 settings.load_profile("fixed")
+
+# A shell ignores Ctrl-C for what it starts with "&", and a child inherits that: tests send it to processes they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIDE = 48
 """Of the square that moves in the clip, in pixels."""

@@ -163,6 +163,20 @@ def test_a_later_frame_is_gone_to_and_tracking_begins_there(screen, trk_run, cli
     assert document["init"] == pytest.approx(clip.boxes[5], abs=1 / SCALE)
 
 
+def test_nothing_of_the_window_is_left_for_another_thread_to_collect(screen, clip):
+    program = (
+        "import gc, sys, tkinter; gc.disable()\n"
+        "from trk.cli.window import draw_targets; from trk.video.source import open_source\n"
+        "boxes, source = draw_targets(open_source(sys.argv[1]))\n"
+        "print(len(boxes), sum(isinstance(one, (tkinter.Misc, tkinter.Image)) for one in gc.get_objects()))\n"
+    )
+    words = [sys.executable, "-c", program, str(clip.video)]
+    with subprocess.Popen(words, env=environment(screen.display), stdout=subprocess.PIPE, text=True) as process:
+        screen.drag(screen.wait_for_window(), tuple(clip.boxes[0]))
+        screen.act("key", "Return")
+        assert process.communicate(timeout=60)[0] == "1 0\n"
+
+
 def test_a_window_that_is_closed_tracks_nothing(screen, trk_run, clip, tmp_path):
     process = trk_run(clip.video, "--boxes", tmp_path / "b.csv")
     screen.wait_for_window()
