@@ -1,4 +1,4 @@
-"""`MultiTracker`: several targets in one video, each as if it were followed alone."""
+"""`MultiTracker`: several targets, in one video or in many, each as if it were followed alone."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from time import perf_counter
 
+from ..errors import TrkError
 from .backends.base import Batched
 from .bundle import Bundle
 from .device_frame import AnyFrame, as_frame
@@ -25,11 +26,12 @@ class MultiTracker:
         first = tracker.add(frame, (x, y, w, h))
         results = tracker.update(next_frame)        # {first: Result}
 
-    Frames and boxes as for `Tracker`, arguments too; a `Tracker` in the place of the bundle lends its loaded network.
-    On a CPU the targets of a frame are shared out to `threads` cores (None: all), one target on one core at a time:
-    small networks gain little from more cores each, and nothing from a batch. On a device they are searched for
-    together, as many at once as the bundle has graphs for (`trk-export --targets`). `together` says which of the two it
-    is; None goes by the device. Results equal those of one `Tracker` for each target. For one thread of the caller's.
+    They may be in different videos: `update_each` takes a frame for each target. Frames and boxes as for `Tracker`,
+    arguments too; a `Tracker` in the place of the bundle lends its loaded network. On a CPU the targets are shared out
+    to `threads` cores (None: all), one target on one core at a time: small networks gain little from more cores each,
+    and nothing from a batch. On a device they are searched for together, as many at once as the bundle has graphs for
+    (`trk-export --targets`). `together` says which of the two it is; None goes by the device. Results equal those of
+    one `Tracker` for each target. For one thread of the caller's.
     """
 
     def __init__(
@@ -101,19 +103,37 @@ class MultiTracker:
 
     def update(self, frame: AnyFrame, skip: Sequence[int] = ()) -> dict[int, Result]:
         """Where each target is in `frame`, by number; those in `skip` are left as they are. Raises FrameError."""
+        found = dict.fromkeys((target for target in self._states if target not in skip), frame)
+        if not found:
+            as_frame(frame, self.tracker.backend.device)
+        return self.update_each(found)
+
+    def update_each(self, frames: Mapping[int, AnyFrame]) -> dict[int, Result]:
+        """Where each target is in its own frame; those that `frames` has none for are left as they are.
+
+        Frames may differ in size; targets of the same one are given the same object. On a device, where the host cuts
+        the crops, targets of different frames are searched for in one run, as many as the bundle has graphs for; out of
+        whole frames the targets of one frame are, one frame after the other. Raises FrameError, before any target has
+        moved; TrkError for a target that is not there.
+        """
         started = perf_counter()
-        waiting = [target for target in self._states if target not in skip]
+        for target in frames:
+            if target not in self._states:
+                raise TrkError(f"no target {target} is followed: add it first, with its box; there are {self.ids}")
         if self._together:
-            found = take_turns(self.tracker, frame, {target: self._states[target] for target in waiting})
+            found = take_turns(self.tracker, frames, self._states)
             self.stages = self.tracker.stages
             return found
-        as_frame(frame, self.tracker.backend.device)
+        for frame in {id(frame): frame for frame in frames.values()}.values():
+            as_frame(frame, self.tracker.backend.device)
         results: dict[int, Result] = {}
-        turn = _Turn(waiting)
-        lanes = self._lanes_for(len(waiting))
-        others = [self._pool.submit(self._work, lane, frame, turn, results) for lane in lanes[1:]] if self._pool else []
+        turn = _Turn(list(frames))
+        lanes = self._lanes_for(len(frames))
+        others = (
+            [self._pool.submit(self._work, lane, frames, turn, results) for lane in lanes[1:]] if self._pool else []
+        )
         try:
-            spent = self._work(lanes[0], frame, turn, results)
+            spent = self._work(lanes[0], frames, turn, results)
         finally:
             wait(others)
         self.stages = _sum(spent, *(other.result() for other in others))
@@ -121,7 +141,7 @@ class MultiTracker:
         if total > 0:
             share = (perf_counter() - started) / total
             self.stages = StageTimes(*(seconds * share for seconds in self.stages))
-        return {target: results[target] for target in waiting}
+        return {target: results[target] for target in frames}
 
     def snapshot(self) -> dict[int, State]:
         """The state of every target, for `restore`; small: kernels are shared, not copied."""
@@ -139,12 +159,14 @@ class MultiTracker:
             self._pool = ThreadPoolExecutor(self._most_lanes - 1, "trk-lane")
         return self._lanes[:count]
 
-    def _work(self, lane: Tracker, frame: AnyFrame, turn: "_Turn", results: dict[int, Result]) -> StageTimes:
+    def _work(
+        self, lane: Tracker, frames: Mapping[int, AnyFrame], turn: "_Turn", results: dict[int, Result]
+    ) -> StageTimes:
         """Take one target after the other, whichever is next."""
         spent = NO_TIME
         for target in turn:
             lane.state = self._states[target]
-            results[target] = lane.update(frame)
+            results[target] = lane.update(frames[target])
             spent = _sum(spent, lane.stages)
         return spent
 

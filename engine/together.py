@@ -1,8 +1,9 @@
 """Several targets' turns at once: what they ask of the network is answered in as few runs as the bundle allows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,45 +16,75 @@ from .state import State
 from .tracker import Tracker
 
 
-def take_turns(tracker: Tracker, frame: AnyFrame, states: Mapping[int, State]) -> dict[int, Result]:
-    """Move every target of `states` one frame on; return the results, each with its share of the time.
+class _Asked(NamedTuple):
+    """What a target asks, and the frame to look into."""
 
-    Raises FrameError.
+    frame: Frame
+    ask: Ask
+
+
+def take_turns(tracker: Tracker, frames: Mapping[int, AnyFrame], states: Mapping[int, State]) -> dict[int, Result]:
+    """Move every target of `frames` one frame on; return the results, each with its share of the time.
+
+    Targets of different frames share runs where the host cuts the crops. A graph that cuts them itself is given one
+    frame a run: there the frames come one after the other, each on its way while the one before it is searched.
+
+    Raises FrameError, before any target has moved.
     """
     started = tracker.begin()
-    seen = tracker.see(frame)
-    turns = {target: tracker.turn(seen, state) for target, state in states.items()}
-    answers: dict[int, list[Look] | None] = dict.fromkeys(turns)
+    pictures = {id(frame): frame for frame in frames.values()}
+    seen = {name: tracker.check(frame) for name, frame in pictures.items()}
     results: dict[int, Result] = {}
-    while turns:
-        asked = {}
-        for target in list(turns):
-            asks = next_asks(turns[target], answers[target])
-            if isinstance(asks, Result):
-                results[target] = asks
-                del turns[target]
-            else:
-                asked[target] = asks
-        looks = iter(_answered(tracker, seen, [ask for asks in asked.values() for ask in asks]))
-        answers = {target: [next(looks) for _ in asks] for target, asks in asked.items()}
+    for part in _at_once(tracker, seen):
+        turns = {
+            target: (part[id(frame)], tracker.turn(part[id(frame)], states[target]))
+            for target, frame in frames.items()
+            if id(frame) in part
+        }
+        answers: dict[int, list[Look] | None] = dict.fromkeys(turns)
+        while turns:
+            asked: dict[int, list[_Asked]] = {}
+            for target, (frame, turn) in list(turns.items()):
+                asks = next_asks(turn, answers[target])
+                if isinstance(asks, Result):
+                    results[target] = asks
+                    del turns[target]
+                else:
+                    asked[target] = [_Asked(frame, ask) for ask in asks]
+            looks = iter(_answered(tracker, [one for several in asked.values() for one in several]))
+            answers = {target: [next(looks) for _ in several] for target, several in asked.items()}
     seconds = tracker.end(started) / max(1, len(results))
-    return {target: results[target]._replace(time=seconds) for target in states}
+    return {target: results[target]._replace(time=seconds) for target in frames}
 
 
-def _answered(tracker: Tracker, frame: Frame, asks: list[Ask]) -> list[Look]:
-    """Return what each of `asks` finds, in order."""
+def _at_once(tracker: Tracker, seen: Mapping[int, Frame]) -> Iterator[Mapping[int, Frame]]:
+    """Yield the frames that are searched together, once they are where crops are cut out of them."""
+    whole = tracker.whole
+    if whole is None:
+        yield seen
+        return
+    following = [*list(seen.values())[1:], tracker.named]
+    for (name, frame), upcoming in zip(seen.items(), following, strict=False):
+        tracker.take(frame)
+        if upcoming is not None:
+            whole.announce(upcoming)
+        yield {name: frame}
+
+
+def _answered(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
+    """Return what each of `asked` finds, in order."""
     found: dict[int, Look] = {}
-    kinds = sorted(range(len(asks)), key=lambda number: _kind(asks[number]))
-    for _, numbers in groupby(kinds, key=lambda number: _kind(asks[number])):
+    kinds = sorted(range(len(asked)), key=lambda number: _kind(asked[number]))
+    for _, numbers in groupby(kinds, key=lambda number: _kind(asked[number])):
         waiting = list(numbers)
-        for part in _parts(tracker, asks[waiting[0]].graph, waiting):
-            found |= zip(part, _search(tracker, frame, [asks[number] for number in part]), strict=True)
-    return [found[number] for number in range(len(asks))]
+        for part in _parts(tracker, asked[waiting[0]].ask.graph, waiting):
+            found |= zip(part, _search(tracker, [asked[number] for number in part]), strict=True)
+    return [found[number] for number in range(len(asked))]
 
 
-def _kind(ask: Ask) -> tuple[int, bytes]:
+def _kind(asked: _Asked) -> tuple[int, bytes]:
     """What asks of one run have in common."""
-    return ask.graph, ask.params.tobytes()
+    return asked.ask.graph, asked.ask.params.tobytes()
 
 
 def _parts(tracker: Tracker, graph: int, numbers: list[int]) -> Iterable[list[int]]:
@@ -65,25 +96,25 @@ def _parts(tracker: Tracker, graph: int, numbers: list[int]) -> Iterable[list[in
             numbers = numbers[size:]
 
 
-def _search(tracker: Tracker, frame: Frame, asks: list[Ask]) -> list[Look]:
-    if len(asks) == 1:
-        return [tracker.look(frame, asks[0])]
+def _search(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
+    if len(asked) == 1:
+        return [tracker.look(*asked[0])]
     backend = tracker.backend
     assert isinstance(backend, Batched)
-    graph, scales = asks[0].graph, len(tracker.manifest.geometry.search_steps)
+    graph, params = asked[0].ask.graph, asked[0].ask.params
+    scales = len(tracker.manifest.geometry.search_steps)
     began, whole = perf_counter(), tracker.whole
-    sizes, kernels = np.zeros((len(asks), 2), np.float32), [ask.state.kernels for ask in asks]
-    rows = [slice(row * scales, (row + 1) * scales) for row in range(len(asks))]
+    sizes, kernels = np.zeros((len(asked), 2), np.float32), [ask.state.kernels for _, ask in asked]
+    rows = [slice(row * scales, (row + 1) * scales) for row in range(len(asked))]
     if whole is None:
-        assert isinstance(frame, np.ndarray)
-        crops = backend.batch_crops(graph, len(asks))
-        cuts = [tracker.cut(frame, *one) for one in zip(asks, (crops[at] for at in rows), sizes, strict=True)]
+        crops = backend.batch_crops(graph, len(asked))
+        cuts = [tracker.cut(*one, crops[at], size) for one, at, size in zip(asked, rows, sizes, strict=True)]
         network_began = perf_counter()
-        found = backend.search_batch(graph, kernels, sizes, asks[0].params)
+        found = backend.search_batch(graph, kernels, sizes, params)
     else:
-        regions = new_regions(len(asks) * scales)
-        cuts = [tracker.mark(frame, *one) for one in zip(asks, (regions[at] for at in rows), sizes, strict=True)]
+        regions = new_regions(len(asked) * scales)
+        cuts = [tracker.mark(*one, regions[at], size) for one, at, size in zip(asked, rows, sizes, strict=True)]
         network_began = perf_counter()
-        found = whole.search_frame(graph, kernels, regions, sizes, asks[0].params)
+        found = whole.search_frame(graph, kernels, regions, sizes, params)
     tracker.count(began, network_began)
     return [cut.look(found, row) for row, cut in enumerate(cuts)]

@@ -145,21 +145,37 @@ class Tracker:
         """The backend, where that cuts its crops itself."""
         return cast(Whole, self.backend) if getattr(self.backend, "frames", False) else None
 
+    @property
+    def named(self) -> Frame | None:
+        """The frame that `prefetch` named last, until it comes."""
+        return self._ahead[-1][1] if self._ahead else None
+
     def see(self, frame: AnyFrame) -> Frame:
         """Return `frame`, checked, once it is where crops are cut out of it. Raises FrameError."""
+        seen = self.check(frame)
+        self.take(seen)
+        return seen
+
+    def check(self, frame: AnyFrame) -> Frame:
+        """Return `frame` as crops can be cut out of it. Raises FrameError."""
         began, whole = perf_counter(), self.whole
         known = [seen for named, seen in self._ahead if named is frame]
         seen = known[-1] if known else as_frame(frame, self.backend.device, None if whole is None else whole.stream)
         self._ahead = [pair for pair in self._ahead if pair[0] is not frame]
-        if whole is not None:
-            whole.take(seen)
-        elif isinstance(seen, DeviceFrame):
+        if whole is None and isinstance(seen, DeviceFrame):
             raise FrameError(
                 "this frame lies on a GPU, and this bundle's crops are cut by the host: export it with trk-export "
                 "--whole-frame, or bring the frame to host memory first"
             )
         self._crop_seconds += perf_counter() - began
         return seen
+
+    def take(self, frame: Frame) -> None:
+        """Make a checked frame the one that is searched, where the backend cuts the crops. Raises FrameError."""
+        began, whole = perf_counter(), self.whole
+        if whole is not None:
+            whole.take(frame)
+            self._crop_seconds += perf_counter() - began
 
     def turn(self, frame: Frame, state: State) -> Turn:
         """One frame for one target, without the searches: yields what to look for, is sent what was found.
@@ -193,10 +209,10 @@ class Tracker:
             state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
         return self._result(state, box, score, confidence)
 
-    def cut(self, frame: NDArray[np.uint8], ask: Ask, crops: Image, size: NDArray[np.float32]) -> Cut:
+    def cut(self, frame: Frame, ask: Ask, crops: Image, size: NDArray[np.float32]) -> Cut:
         """Write what `ask` asks for: `crops` [scales, S, S, 3] and `size` [2], the target's w, h in crop pixels."""
         side, sides = self._sides(ask)
-        centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
+        centre = self._cropper.cut_pyramid(self._pixels(frame), ask.centre, sides, ask.state.fill, crops)
         return self._cut(ask, side, centre, size)
 
     def mark(self, frame: Frame, ask: Ask, region: Regions, size: NDArray[np.float32]) -> Cut:
@@ -237,7 +253,7 @@ class Tracker:
         """Search the region that `ask` asks for."""
         began, whole, kernels = perf_counter(), self.whole, ask.state.kernels
         if whole is None:
-            cut = self.cut(self._pixels(frame), ask, self.backend.search_crops[ask.graph], self._size[0])
+            cut = self.cut(frame, ask, self.backend.search_crops[ask.graph], self._size[0])
             network_began = perf_counter()
             found = self.backend.search(ask.graph, kernels, self._size, ask.params)
         else:

@@ -27,7 +27,7 @@ from .cuda_frames import CudaCarrier
 from .cuda_runner import Array, Runner, Work, bytes_of
 from .events import DeviceTimes
 from .plans import frame_graphs
-from .slots import SLOTS, Slots
+from .slots import Shape, Slots
 
 ANYWHERE = (0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0)
 """A region of regions.REGION that every frame has: what is searched while a graph is made ready."""
@@ -59,10 +59,10 @@ class OnDevice(ABC):
             for number, search in enumerate(manifest.searches)
             for batch in search.batches
         }
-        self._wholes = {key: runner(graph) for key, graph in frame_graphs(manifest, self.frames).items()}
+        self._framed = frame_graphs(manifest, self.frames)
+        self._wholes: dict[tuple[int, int, Shape], Runner] = {}
         self._carrier = CudaCarrier(cuda)
         self._slots = Slots(self._carrier)
-        self._ready: dict[tuple[int, int], int] = {}
         self.template_crop = self._template.host["crop"]
         self.search_crops = [one.host["crop"] for one in self._searches]
 
@@ -109,7 +109,7 @@ class OnDevice(ABC):
         return self._carrier.stream
 
     def take(self, frame: Frame) -> None:
-        """Make `frame` the one that is searched; where its size is another, graphs are captured anew."""
+        """Make `frame` the one that is searched; where its size is a new one, graphs are captured for it."""
         with self._lock:
             self._slots.take(frame)
             self._whole(0, 1)
@@ -169,17 +169,20 @@ class OnDevice(ABC):
         runner.held = list(kernels)
 
     def _whole(self, graph: int, targets: int) -> Runner:
-        """Return what searches whole frames, ready for both places that they come to."""
-        runner, generation = self._wholes[graph, targets], self._slots.generation
-        if self._ready.get((graph, targets)) != generation:
+        """Return what searches whole frames of the size at hand, ready for both places that they come to."""
+        key = graph, targets, self._slots.shape
+        if key not in self._wholes:
             with self._lock:
-                runner.forget()
+                for gone in [other for other in self._wholes if other[-1] not in self._slots.shapes]:
+                    self._wholes.pop(gone).forget()
+                described = self._framed[graph, targets]
+                # One for each size: what was captured for a shape may not outlive a change of its context's.
+                runner = Runner(self._cuda, self._work(described), described)
                 runner.write(region=np.array(ANYWHERE, np.float32))
-                for slot in range(SLOTS):
-                    place = self._slots.places[slot]
+                for slot, place in enumerate(self._slots.places):
                     runner.prepare(slot, (place.address, place.pinned.size // 3))
-                self._ready[graph, targets] = generation
-        return runner
+                self._wholes[key] = runner
+        return self._wholes[key]
 
 
 class Kernels:

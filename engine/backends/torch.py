@@ -22,7 +22,7 @@ from ..regions import Regions
 from .base import SearchOutput
 from .events import DeviceTimes, HostMarks, Marks, TorchMarks
 from .plans import frame_graphs, graphs_of
-from .slots import SLOTS, Slots
+from .slots import SLOTS, Shape, Slots
 from .torch_frames import TorchCarrier, downloaded
 
 
@@ -78,8 +78,7 @@ class TorchBackend:
         self._frame: Any = None
         self._carrier = TorchCarrier(self._torch) if self.device == "cuda" and self.frames else None
         self._slots = None if self._carrier is None else Slots(self._carrier)
-        self._wholes: dict[tuple[int, int, int], _Eager | _Captured] = {}
-        self._generation = 0
+        self._wholes: dict[tuple[int, int, int, Shape], _Eager | _Captured] = {}
         self.template_crop = self._template.host["crop"]
         self.search_crops = [runner.host["crop"] for runner in self._searches]
 
@@ -122,17 +121,14 @@ class TorchBackend:
         return None if self._carrier is None else self._carrier.stream
 
     def take(self, frame: Frame) -> None:
-        """Make `frame` the one that is searched; on CUDA graphs are captured when its size is another."""
+        """Make `frame` the one that is searched; on CUDA graphs are captured for every new size."""
         if self._slots is None:
             assert isinstance(frame, np.ndarray)
             self._frame = self._torch.from_numpy(np.ascontiguousarray(frame).reshape(-1, 3))
             return
         self._slots.take(frame)
-        if self._slots.generation != self._generation:
-            self._generation = self._slots.generation
-            self._wholes.clear()
-            for slot in range(SLOTS):
-                self._whole(0, 1, slot)
+        for slot in range(SLOTS):
+            self._whole(0, 1, slot)
 
     def announce(self, frame: Frame) -> None:
         """Name the next frame: it is copied while the search of this one runs."""
@@ -166,13 +162,15 @@ class TorchBackend:
 
     def _whole(self, graph: int, targets: int, slot: int) -> _Eager | _Captured:
         """Return what runs a graph on the frame in `slot`, made on its first use."""
-        key = graph, targets, slot
+        key = graph, targets, slot, () if self._slots is None else self._slots.shape
         if key not in self._wholes:
             described = self._framed[graph, targets]
             run = self._graphs[described.file]
             if self._slots is None:
                 self._wholes[key] = _Eager(self._torch, run, described)
             else:
+                for gone in [other for other in self._wholes if other[-1] not in self._slots.shapes]:
+                    del self._wholes[gone]
                 frame = self._slots.places[slot].device.reshape(-1, 3)
                 self._wholes[key] = _Captured(self._torch, run, described, {"frame": frame})
         return self._wholes[key]

@@ -120,21 +120,46 @@ def test_picture_that_the_caller_writes_over_is_not_the_one_on_its_way(whole_bun
         assert tracker.update(shared).box == box
 
 
-def test_another_size_of_frame_is_captured_anew_and_old_places_go(whole_bundle, runtime, clip):
-    wide = [np.pad(frame, ((0, 60), (0, 90), (0, 0))) for frame in clip.frames[:6]]
-    sizes = [clip.frames[0], wide[1], wide[2], clip.frames[3], wide[4]]
-    tracker, plain = on_gpu(whole_bundle, runtime), Tracker(whole_bundle, threads=1, whole_frame=True)
-    want = track(plain, sizes, clip.boxes[0])
-    tracker.init(sizes[0], clip.boxes[0])
-    held, found = len(runtime.memory), []
-    for number, frame in enumerate(sizes[1:], start=1):
-        if number + 1 < len(sizes):
-            tracker.prefetch(sizes[number + 1])
+@pytest.fixture
+def sizes(clip):
+    """Frames of two sizes in turn."""
+    wide = [np.pad(frame, ((0, 60), (0, 90), (0, 0))) for frame in clip.frames[:9]]
+    return [(wide if number % 3 else clip.frames)[number] for number in range(9)]
+
+
+def run(tracker, frames, found):
+    for number, frame in enumerate(frames):
+        if number + 1 < len(frames):
+            tracker.prefetch(frames[number + 1])
         found.append(tracker.update(frame).box)
+
+
+def test_every_size_of_frame_is_captured_once_and_serves_whenever_it_comes_again(whole_bundle, runtime, clip, sizes):
+    tracker, plain = on_gpu(whole_bundle, runtime), Tracker(whole_bundle, threads=1, whole_frame=True)
+    want, found = track(plain, sizes, clip.boxes[0]), []
+    tracker.init(sizes[0], clip.boxes[0])
+    run(tracker, sizes[1:4], found)
+    held, captured, launched = len(runtime.memory), len(runtime.configs), runtime.launched
+    run(tracker, sizes[4:], found)
+    assert found == want
+    assert (len(runtime.memory), len(runtime.configs)) == (held, captured)
+    assert runtime.launched - launched == 5
+    assert runtime.dropped == []
+
+
+def test_places_of_the_size_that_came_longest_ago_go_where_they_are_too_many(
+    whole_bundle, runtime, clip, sizes, monkeypatch
+):
+    monkeypatch.setattr("trk.engine.backends.slots.KEPT_BYTES", 2 * sizes[1].nbytes)
+    tracker, plain = on_gpu(whole_bundle, runtime), Tracker(whole_bundle, threads=1, whole_frame=True)
+    want, found = track(plain, sizes, clip.boxes[0]), []
+    tracker.init(sizes[0], clip.boxes[0])
+    held = len(runtime.memory)
+    run(tracker, sizes[1:], found)
     assert found == want
     assert len(runtime.memory) == held
     assert len(runtime.events) == 2
-    assert len(runtime.dropped) == 6  # two captures of each size but the last
+    assert len(runtime.dropped) == 2 * 5  # two captures of each size but the last, whenever it changed
 
 
 def test_several_targets_are_one_launch(whole_bundle, runtime, clip):
@@ -323,7 +348,7 @@ def test_rtx_compiles_for_a_size_of_frame_before_it_is_captured(whole_bundle, ru
     tracker.backend = TensorRTBackend(Bundle(whole_bundle), Library("rtx", module), Cuda(runtime), frames=True)
     assert track(tracker, clip.frames[:6], clip.boxes[0]) == expected
     told = [getattr(config, "dynamic_shapes_kernel_specialization_strategy", None) for config in runtime.configs]
-    assert told == [None] * 3 + ["eager"] * 2  # template, search, search of two; those of whole frames
+    assert told == [None] * 3 + ["eager"]  # template, search, search of two; that of whole frames of this size
 
 
 def test_rtx_has_the_names_that_its_contexts_are_made_with():

@@ -112,7 +112,11 @@ def test_next_frame_goes_up_while_this_one_is_searched(whole_bundle, sessions, r
     assert names.index("launch") < runtime.calls.index(("up", COPY)) < names.index("wait")
 
 
-def test_every_set_of_addresses_is_a_graph_of_its_own(whole_bundle, sessions, runtime, clip):
+@pytest.mark.parametrize(("kept", "released"), [(4 << 20, 0), (1, 8)])
+def test_every_set_of_addresses_is_a_graph_of_its_own(
+    whole_bundle, sessions, runtime, clip, monkeypatch, kept, released
+):
+    monkeypatch.setattr("trk.engine.backends.slots.KEPT_BYTES", kept)
     wide = [np.pad(frame, ((0, 60), (0, 90), (0, 0))) for frame in clip.frames[:4]]
     sizes = [clip.frames[0], clip.frames[1], wide[2], wide[3], clip.frames[4]]
     found = []
@@ -125,7 +129,8 @@ def test_every_set_of_addresses_is_a_graph_of_its_own(whole_bundle, sessions, ru
     assert found[0] == found[1]
     numbers = [number for session in sessions for number in session.captured]
     assert len(numbers) == len(set(numbers))
-    assert sum(len(session.released) for session in sessions) == 8  # both places, both forms, two sizes that went
+    # Where only one size is kept: both places and both forms of each size that went, twice.
+    assert sum(len(session.released) for session in sessions) == released
 
 
 def test_lanes_share_sessions_and_have_memory_of_their_own(whole_bundle, sessions, clip, expected):

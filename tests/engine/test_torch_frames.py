@@ -130,15 +130,41 @@ def test_naming_a_frame_while_the_one_before_is_still_on_its_way_loses_none(fake
     assert fake.calls.count("copy") == 3
 
 
-def test_another_size_gets_other_places_and_waits_for_its_turn(fake):
+def test_a_new_size_gets_places_of_its_own_and_waits_for_its_turn(fake):
     slots = Slots(TorchCarrier(fake))
     slots.take(frame_of(1))
     large = frame_of(2, (8, 9, 3))
     slots.announce(large)
     slots.stage()
-    assert (fake.calls.count("copy"), slots.generation) == (1, 1)
+    assert fake.calls.count("copy") == 1
     slots.take(large)
-    assert (there(slots), slots.generation) == (2, 2)
+    assert (there(slots), list(slots.shapes)) == (2, [(4, 5, 3), (8, 9, 3)])
+    small, places = frame_of(3), slots.places
+    slots.announce(small)
+    slots.stage()  # its size was there: it is on its way
+    slots.announce(small)
+    slots.stage()
+    assert fake.calls.count("copy") == 3
+    slots.take(small)
+    assert (there(slots), fake.calls.count("copy")) == (3, 3)
+    slots.take(large)
+    assert slots.places is places
+
+
+def test_sizes_that_came_longest_ago_make_room(fake, monkeypatch):
+    monkeypatch.setattr("trk.engine.backends.slots.KEPT_BYTES", 2 * 2 * 60)
+    slots = Slots(TorchCarrier(fake))
+    staged = frame_of(9)
+    for frame in (frame_of(1), frame_of(2, (5, 4, 3)), frame_of(1)):
+        slots.take(frame)
+    slots.announce(staged)
+    slots.stage()
+    slots.take(frame_of(3, (6, 3, 3)))
+    assert list(slots.shapes) == [(4, 5, 3), (6, 3, 3)]
+    slots.take(frame_of(4, (8, 9, 3)))  # larger than all that may be kept: alone
+    assert list(slots.shapes) == [(8, 9, 3)]
+    slots.take(staged)  # brought anew: its place went
+    assert there(slots) == 9
 
 
 def test_frame_on_the_device_is_copied_there_after_its_maker_is_done(fake):
