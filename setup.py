@@ -72,7 +72,7 @@ setup(
     package_data={
         "trk": ["py.typed"],
         "trk.web": ["page.*"],
-        "trk.weights": ["*.trk", "*.safetensors", "*.md", "*.txt", "samples/*/*"],
+        "trk.weights": ["*.trk", "*.safetensors", "*.jpg", "*.md", "samples/*/*"],
     },
     install_requires=[
         "numpy>=1.26",
