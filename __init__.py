@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .engine.multi import MultiTracker
     from .engine.result import Result
     from .engine.tracker import Tracker
+    from .many_videos import follow_all
     from .notebook import preview
     from .tracking import follow, track
     from .weights.shipped import default_bundle
@@ -44,6 +45,7 @@ __all__ = [
     "UsageError",
     "default_bundle",
     "follow",
+    "follow_all",
     "preview",
     "track",
 ]
@@ -55,6 +57,7 @@ _LAZY = {
     "Tracker": ".engine.tracker",
     "default_bundle": ".weights.shipped",
     "follow": ".tracking",
+    "follow_all": ".many_videos",
     "preview": ".notebook",
     "track": ".tracking",
 }

@@ -1,7 +1,7 @@
 """`track`: a video goes in, the target's box in every frame comes out; `follow` does it for several targets."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -89,34 +89,55 @@ def follow(
     of `video.seeds.FORMATS`, in pixels or `relative` to the frame. `tracker`: None is `MultiTracker()`, on every core.
     The rest is as for `track`.
     """
-    waiting: dict[int | None, list[Seed]] = {}
-    for seed in seeds:
-        waiting.setdefault(seed.frame, []).append(seed)
+    waiting = Waiting(seeds, form, relative=relative)
+    with open_span(source, start, end, reverse=reverse) as frames:
+        targets = tracker if isinstance(tracker, MultiTracker) else MultiTracker(tracker)
+        yield from _follow(frames, waiting.due, targets, waiting)
+        waiting.tell()
+        if not targets.ids:
+            raise SourceError(NO_FRAME.format(frames.name))
 
-    def begin(frame: Frame) -> dict[int, Box]:
+
+NO_FRAME = "{} has none of the frames that the boxes are for"
+
+
+class Waiting:
+    """Boxes that wait for their frames: numbers in the format `form`, in pixels or `relative` to the frame."""
+
+    def __init__(self, seeds: Sequence[Seed], form: str = "xywh", *, relative: bool = False):
+        self._form, self._relative = form, relative
+        self._by_frame: dict[int | None, list[Seed]] = {}
+        for seed in seeds:
+            self._by_frame.setdefault(seed.frame, []).append(seed)
+
+    def __bool__(self) -> bool:
+        """Whether there are any left."""
+        return bool(self._by_frame)
+
+    def due(self, frame: Frame) -> dict[int, Box]:
+        """Return the boxes of `frame` by target; those without a frame are the first one's. Raises BoxError."""
         boxes = {}
-        for seed in [*waiting.pop(None, []), *waiting.pop(frame.index, [])]:
+        for seed in [*self._by_frame.pop(None, []), *self._by_frame.pop(frame.index, [])]:
             try:
                 size_wh = _size_wh(frame)
-                boxes[seed.target] = check_box(as_xywh(seed.numbers, form, size_wh, relative=relative), size_wh)
+                numbers = as_xywh(seed.numbers, self._form, size_wh, relative=self._relative)
+                boxes[seed.target] = check_box(numbers, size_wh)
             except BoxError as error:
                 raise BoxError(f"{error} (frame {frame.index})" if seed.frame is not None else str(error)) from None
         return boxes
 
-    with open_span(source, start, end, reverse=reverse) as frames:
-        targets = tracker if isinstance(tracker, MultiTracker) else MultiTracker(tracker)
-        yield from _follow(frames, begin, targets, waiting)
-        for seed in [seed for left in waiting.values() for seed in left]:
-            log.warning("the box of target %s at frame %s was never reached", seed.target, seed.frame)
-        if not targets.ids:
-            raise SourceError(f"{frames.name} has none of the frames that the boxes are for")
+    def tell(self, video: str = "") -> None:
+        """Tell of the boxes whose frames never came; `video`: where there are several, which one this is."""
+        for seed in [seed for left in self._by_frame.values() for seed in left]:
+            of = f"{video}: " if video else ""
+            log.warning("%sthe box of target %s at frame %s was never reached", of, seed.target, seed.frame)
 
 
 def _follow(
     frames: Source,
     begin: Callable[[Frame], dict[int, Box]],
     targets: MultiTracker,
-    waiting: Mapping[int | None, list[Seed]] | None = None,
+    waiting: Waiting | None = None,
 ) -> Iterator[Followed]:
     stops = targets.tracker.policy.stops
     while True:

@@ -82,6 +82,10 @@ class LiveSource(Source):
         self._delivered += 1
         return frame
 
+    def ready(self) -> bool:
+        """Whether there is a frame that was not delivered yet, or none will come."""
+        return self._newest is not None or self._failure is not None or self._stop.is_set()
+
     def close(self) -> None:
         """Stop reading; more than once is fine."""
         self._stop.set()

@@ -75,6 +75,10 @@ class Source(ABC):
         """The frame that comes next, where it was read already; None: it is not known yet. Nothing is waited for."""
         return None
 
+    def ready(self) -> bool:
+        """Whether there is something to be had without waiting for it to happen: a stream's next frame, or its end."""
+        return True
+
     @abstractmethod
     def close(self) -> None:
         """Give back what is held open; more than once is fine."""

@@ -61,6 +61,10 @@ class Span(Source):
             raise SourceError(f"{self.name} has no frame {self._asked()}: tracking starts at a frame that is there")
         raise StopIteration
 
+    def ready(self) -> bool:
+        """As its source."""
+        return self._source.ready()
+
     def close(self) -> None:
         """Close the source."""
         self._over = self._delivered = True
