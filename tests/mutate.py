@@ -32,6 +32,7 @@ TESTS = {
     "engine/geometry.py": ["engine/test_crop_rules.py", "engine/test_target.py", "engine/test_crop.py"],
     "engine/manifest.py": ["engine/test_manifest.py", "engine/test_bundle.py"],
     "engine/params.py": ["engine/test_manifest.py", "engine/test_tracker.py"],
+    "engine/regions.py": ["engine/test_crop_rules.py", "engine/test_manifest.py"],
     "engine/signature.py": ["engine/test_manifest.py"],
     "engine/target.py": ["engine/test_target.py"],
     "export/write.py": ["export/test_write.py"],
@@ -40,7 +41,19 @@ TESTS = {
     "models/matching_step.py": ["models/test_matching.py"],
 }
 """Modules and the tests that belong to them, from the root of the repository and from tests/; options of pytest."""
-LIBRARIES = ("numpy", "cv2", "av", "pydantic", "hypothesis", "click", "rich", "onnxruntime")
+LIBRARIES = (
+    "numpy",
+    "cv2",
+    "av",
+    "pydantic",
+    "hypothesis",
+    "click",
+    "rich",
+    "onnxruntime",
+    "torch",
+    "onnx",
+    "onnxscript",
+)
 KEPT = ("tiny_bundle", "long_bundle", "tiny_trk", "long_trk")
 """Fixtures that take seconds: made once, with the module as it is."""
 UNLIKELY = re.compile(
@@ -146,7 +159,7 @@ def main() -> None:
     if given.list or not given.module:
         print("\n".join(sorted(TESTS)))
         return
-    for name in (*LIBRARIES, *(("torch", "onnx", "onnxscript") if given.module.startswith("models") else ())):
+    for name in LIBRARIES:
         __import__(name)
     source = (ROOT / given.module).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as place:

@@ -1,6 +1,5 @@
 """NanoTrack's weights run by OpenCV: the same maps, so nearly the same boxes."""
 
-import subprocess
 import sys
 
 import cv2
@@ -10,7 +9,7 @@ import torch
 
 from trk.bench.datasets import folder as plain
 from trk.bench.ope import run
-from trk.bench.opencv_nano import CELLS, Backbone, Head, write_opencv_nano
+from trk.bench.opencv_nano import CELLS, Backbone, Head, main, write_opencv_nano
 from trk.bench.peers_opencv import is_there, open_opencv
 from trk.models.nanotrack import NanoTrack
 
@@ -40,15 +39,13 @@ def test_the_files_give_the_networks_own_maps(version, tmp_path):
         assert (cls[:, 1, 0] < -1e3).all()
 
 
-def test_real_weights_track_alike_in_opencv(tmp_path):
+def test_real_weights_track_alike_in_opencv(tmp_path, monkeypatch, capsys):
     if not is_there("nano"):
         pytest.skip(f"OpenCV {cv2.__version__} has no TrackerNano")
     weights = shared_path("nanotrack", "nanotrackv3.npz")
-    done = subprocess.run(
-        [sys.executable, "-m", "trk.bench.opencv_nano", str(weights), str(tmp_path)], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    kind, _, target = done.stdout.strip().partition(":")
+    monkeypatch.setattr(sys, "argv", ["opencv_nano", str(weights), str(tmp_path)])
+    main()
+    kind, _, target = capsys.readouterr().out.strip().partition(":")
     assert kind == "opencv"
     sequence = plain.read(shared_path("sequences", "David"))
     cut = sequence.__class__(sequence.name, sequence.images[:40], sequence.groundtruth[:40])

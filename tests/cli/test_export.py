@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+import tiny
 import torch
 
 from trk import Tracker
@@ -15,6 +16,8 @@ from trk.engine.bundle import Bundle
 from trk.models.registry import find
 
 NANO = ("--model", "nanotrack", "--variant", "v1")
+FC = ("--model", "siamfc", "--variant", "alexnet")
+"""Of the real networks the one that is exported in the shortest time."""
 
 
 @pytest.fixture
@@ -55,40 +58,42 @@ def checkpoint(tmp_path_factory):
     return path
 
 
-def test_checkpoint_alone_is_enough(trk_export, checkpoint, tmp_path):
-    out = tmp_path / "nano.trk"
-    code, printed, lines = trk_export("--weights", checkpoint, "--set", "penalty_k=0.05", "--out", out)
+def test_checkpoint_alone_is_enough(trk_export, tmp_path):
+    weights, out = tmp_path / "siamfc.pth", tmp_path / "siamfc.trk"
+    torch.save(find("siamfc").build().state_dict(), weights)
+    code, printed, lines = trk_export("--weights", weights, "--set", "scale_lr=0.05", "--out", out)
     assert (code, printed) == (0, f"{out}\n")
-    for name in ("map_cls", "map_loc", "box", "score", "best"):
+    for name in ("map_score", "box", "score", "best"):
         assert any(line.startswith(name) for line in lines)
     manifest = Bundle(out).manifest
-    assert (manifest.model, manifest.variant) == ("nanotrack", "v1")
-    assert (manifest.weights.origin, manifest.weights.file) == ("checkpoint", "nanotrackv1.pth")
+    assert (manifest.model, manifest.variant) == ("siamfc", "alexnet")
+    assert (manifest.weights.origin, manifest.weights.file) == ("checkpoint", "siamfc.pth")
     assert len(manifest.weights.sha256) == 64
-    assert manifest.params == {"penalty_k": 0.05, "window_influence": 0.462, "lr": 0.39}
-    assert list(tmp_path.iterdir()) == [out]
+    assert manifest.params == {**find("siamfc").params, "scale_lr": 0.05}
+    assert sorted(tmp_path.iterdir()) == [weights, out]
 
 
 def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code, printed, _ = trk_export(*NANO, "--random", "--seed", "3")
-    assert (code, printed) == (0, "bundles/nanotrack-v1\n")
-    manifest = Bundle("bundles/nanotrack-v1").manifest
+    code, printed, _ = trk_export(*FC, "--random", "--seed", "3")
+    assert (code, printed) == (0, "bundles/siamfc-alexnet\n")
+    manifest = Bundle("bundles/siamfc-alexnet").manifest
     assert (manifest.weights.origin, manifest.weights.seed) == ("random", 3)
-    tracker = Tracker("bundles/nanotrack-v1", threads=1)
+    tracker = Tracker("bundles/siamfc-alexnet", threads=1)
     tracker.init(clip.frames[0], clip.boxes[0])
     assert tracker.update(clip.frames[1]).frame_index == 1
-    assert run(run_command, [str(clip.folder), "--init", clip.init, "--bundle", "bundles/nanotrack-v1"]) == 0
+    assert run(run_command, [str(clip.folder), "--init", clip.init, "--bundle", "bundles/siamfc-alexnet"]) == 0
     assert "random weights" in capsys.readouterr().err
 
 
-def test_winograd_says_where_it_has_nothing_to_do(trk_export, tmp_path):
+def test_winograd_says_where_it_has_nothing_to_do(trk_export, tmp_path, monkeypatch):
+    monkeypatch.setattr("trk.models.registry.ROWS", (tiny.TINY,))
     words = ["--random", "--winograd", "--whole-frame"]
-    code, _, lines = trk_export(*NANO, *words, "--out", tmp_path / "nano.trk")
+    code, _, lines = trk_export("--model", "tiny", *words, "--out", tmp_path / "tiny.trk")
     assert code == 0
-    assert "no convolution of nanotrack/v1 at 255 px gains by Winograd's form" in lines
+    assert "no convolution of tiny/one at 255 px gains by Winograd's form" in lines
     assert "putting the cut of whole frames before the search branch at 255 px" in lines
-    assert Bundle(tmp_path / "nano.trk").manifest.takes_frames
+    assert Bundle(tmp_path / "tiny.trk").manifest.takes_frames
 
 
 def test_list_has_a_line_for_every_variant(trk_export):

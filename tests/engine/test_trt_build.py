@@ -2,6 +2,7 @@
 
 import onnx
 import pytest
+from tiny import TINY
 
 from trk import BackendError
 from trk.cli.command import run
@@ -73,13 +74,12 @@ def test_graph_with_an_open_number_of_targets_builds_with_a_profile(library):
     assert build(library, model.SerializeToString(), Options("fp32")).plan
 
 
-def test_export_builds_plans_into_the_bundle(tmp_path, capsys):
-    out = tmp_path / "nano"
+def test_export_builds_plans_into_the_bundle(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("trk.models.registry.ROWS", (TINY,))
+    out = tmp_path / "tiny"
     words = [
         "--model",
-        "nanotrack",
-        "--variant",
-        "v2",
+        "tiny",
         "--random",
         "--engine",
         "tensorrt",

@@ -151,24 +151,13 @@ class FromBundle(torch.nn.Module):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("weights", ["default", "light"])
-def test_derived_search_side_chains_as_the_engine_goes(weights, clip, tmp_path):
-    if weights == "light":
-        from trk.export.bundle import export_bundle
-        from trk.export.weights import choose
-
-        export_bundle(*_arguments(choose("siamrpnpp", "light", None), tmp_path / "light"))
-    bundle = Bundle(default_bundle() if weights == "default" else tmp_path / "light")
+def test_derived_search_side_chains_as_the_engine_goes(clip):
+    bundle = Bundle(default_bundle())
     manifest = bundle.manifest
     module = FrameIn(FromBundle(bundle), manifest.geometry, manifest.searches, list(manifest.params))
     assert manifest.geometry.side == "derived"
     tracker = Tracker(bundle, threads=1, template_rate=0)  # the graph keeps its template
     assert max(chained(tracker, module, clip, values_of)) < 1.0
-
-
-def _arguments(chosen, out):
-    row, net, weights = chosen
-    return row, out, net, weights
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from random_networks import NETWORKS, crops, network
 from torch import Tensor, nn
 
 from trk import ModelError
+from trk.export.operators import kept_operators
 from trk.models import correlation
 from trk.models.correlation_forms import FORMS, RUNTIME_FORMS, banded, gemm_then_shift
 
@@ -86,7 +87,7 @@ def any_batch(module: nn.Module, x: Tensor, kernel: Tensor) -> bytes:
     """`module` as ONNX whose first axes are open."""
     batch = torch.export.Dim("targets", min=1, max=64)
     shapes = ({0: batch}, {0: batch})
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), kept_operators():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module, (x, kernel), input_names=["x", "kernel"], dynamic_shapes=shapes, dynamo=True, verbose=False

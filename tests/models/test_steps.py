@@ -7,6 +7,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -15,7 +16,6 @@ from trk.engine.geometry import Geometry
 from trk.engine.manifest import Search
 from trk.engine.target import Motion
 from trk.export.onnx_graph import to_onnx
-from trk.export.verify import run
 from trk.models.registry import find
 from trk.models.row import Row
 from trk.models.scales import cubic_matrix
@@ -49,18 +49,21 @@ def in_pytorch(step: nn.Module) -> Callable[..., tuple[np.ndarray, ...]]:
 
 
 @cache
-def graph(family: str, side: int, shapes: tuple[tuple[int, ...], ...]) -> Any:
+def session(family: str, side: int, shapes: tuple[tuple[int, ...], ...]) -> Any:
     step = ROWS[family].step(side, 255).eval()
     inputs = [torch.rand(shape) for shape in shapes]
     names = [f"map{i}" for i in range(len(shapes) - 2)] + ["size", "params"]
-    return names, to_onnx(step, tuple(inputs), names, ["box", "score", "best"])
+    model = to_onnx(step, tuple(inputs), names, ["box", "score", "best"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return names, onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def in_onnx_runtime(family: str, side: int) -> Callable[..., tuple[np.ndarray, ...]]:
     def call(*inputs: torch.Tensor) -> tuple[np.ndarray, ...]:
-        names, model = graph(family, side, tuple(tuple(values.shape) for values in inputs))
-        outputs = run(model, dict(zip(names, (values.numpy() for values in inputs), strict=True)))
-        return outputs["box"], outputs["score"], outputs["best"]
+        names, loaded = session(family, side, tuple(tuple(values.shape) for values in inputs))
+        box, score, best = loaded.run(None, dict(zip(names, (values.numpy() for values in inputs), strict=True)))
+        return box, score, best
 
     return call
 

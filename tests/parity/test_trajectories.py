@@ -51,12 +51,12 @@ SIAMDW_263 = {"preset": "otb2015"}
 CASES: dict[str, tuple[Callable[[], Row], dict[str, Any]]] = {
     "siamrpn_alex_dwxcorr": (partial(find, "siamrpnpp", "alexnet"), {}),
     "siamfc_alexnet_v1": (partial(find, "siamfc"), {}),
-    "nanotrack_v1": (partial(find, "nanotrack", "v1"), {}),
-    "nanotrack_v2": (partial(find, "nanotrack", "v2"), {}),
     "nanotrack_v3": (partial(find, "nanotrack", "v3"), {}),
     "siamdw_SiamFCRes22": (partial(find, "siamdw_fc", "res22"), {}),
 }
 SLOW: dict[str, tuple[Callable[[], Row], dict[str, Any]]] = {
+    "nanotrack_v1": (partial(find, "nanotrack", "v1"), {}),
+    "nanotrack_v2": (partial(find, "nanotrack", "v2"), {}),
     "siamrpn_alex_xcorr": (
         lambda: replace(
             find("siamrpn"), build=partial(SiamRPNpp, "alexnet", head="upchannel"), searches=(SearchSize(271),)
