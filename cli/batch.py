@@ -1,4 +1,4 @@
-"""Many videos at once: each in a process of its own, several beside each other, finished ones left out next time."""
+"""Many videos: several beside each other, in one process or each in its own; finished ones left out next time."""
 
 import csv
 import os
@@ -8,17 +8,17 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field
-from functools import partial
 from glob import glob, has_magic
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from ..bench.cluster import on_ray
 from ..errors import BoxError, TrkError, UsageError
 from ..video.source import IMAGE_SUFFIXES
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from .job import Job, Outcome, at_work, told_by
 from .tables import say
 
 VIDEO_SUFFIXES = frozenset(
@@ -29,6 +29,8 @@ NAME = "{name}"
 VIDEO_COLUMNS = ("video", "file")
 """Of a file of boxes for several videos: which one a row is for."""
 
+OPTIONS = ("--out", "--sheet", "--boxes")
+"""Of outputs."""
 CHILD = f"from {__package__}.run import main; main()"
 PASSED = ("start", "end", "init_format", "bundle", "preset", "backend", "device", "on_lost", "update_template")
 
@@ -48,21 +50,6 @@ def videos_of(spec: str) -> list[Path]:
     return sorted(video for video in videos if video.is_file())
 
 
-@dataclass
-class Job:
-    """One video, the boxes it begins with, and its outputs by option."""
-
-    video: Path
-    inits: list[str]
-    outputs: list[tuple[str, Path]]
-    made: list[Path] = field(default_factory=list)
-    """Files to be removed when the job is over."""
-
-    def is_done(self) -> bool:
-        """Whether an earlier run finished it: outputs get their names only then."""
-        return all(path.exists() for _, path in self.outputs)
-
-
 def run_batch(videos: Sequence[Path], inits: Sequence[str], options: dict[str, Any]) -> int:
     """Track all videos, here or on a Ray cluster; return the exit code. Raises UsageError, BoxError, BackendError."""
     jobs = make_jobs(videos, inits, options)
@@ -70,7 +57,14 @@ def run_batch(videos: Sequence[Path], inits: Sequence[str], options: dict[str, A
     words = _passed(options)
     failed = 0
     loud = not options["quiet"]
-    found = _on_cluster(waiting, words, options["ray"]) if options["ray"] else _here(waiting, words, options["jobs"])
+    if options["ray"]:
+        found = _on_cluster(waiting, words, options["ray"])
+    elif in_one_process(options):
+        from .beside import track_beside
+
+        found = track_beside(waiting, options)
+    else:
+        found = _here(waiting, words, options["jobs"])
     try:
         for job, (code, line) in found:
             failed += code != 0
@@ -86,22 +80,28 @@ def run_batch(videos: Sequence[Path], inits: Sequence[str], options: dict[str, A
     return EXIT_ERROR if failed else 0
 
 
-Outcome = tuple[int, str]
-"""An exit code, and a line about it."""
+def in_one_process(options: dict[str, Any]) -> bool:
+    """Whether one process is to track all videos: on a GPU, whose memory would else hold a network for each.
+
+    Raises UsageError where it can't.
+    """
+    asked: bool | None = options["one_process"]
+    if asked and options["ray"]:
+        raise UsageError("--ray hands every video to a worker of its own: leave --one-process out")
+    return (options["device"] == "cuda" or options["backend"] == "tensorrt") if asked is None else asked
 
 
 def _here(jobs: Sequence[Job], words: Sequence[str], workers: int | None) -> Generator[tuple[Job, Outcome], None, None]:
     """Track each in a process of its own, `workers` of them beside each other."""
-    running: set[subprocess.Popen[str]] = set()
+    processes = _Processes()
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        futures = {pool.submit(track_video, job, words, partial(_in_a_process, running)): job for job in jobs}
+        futures = {pool.submit(track_video, job, words, processes.run): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.send_signal(signal.SIGINT)
+            processes.interrupt()
             raise
 
 
@@ -186,52 +186,52 @@ def _passed(options: dict[str, Any]) -> list[str]:
 
 
 def track_video(job: Job, words: Sequence[str], runner: "Runner | None" = None) -> Outcome:
-    """Track one video; return its exit code and a line about it. Outputs get their names when all of it is done."""
-    arguments = [str(job.video), *words]
-    moves = []
+    """Track one video; return its exit code and a line about it."""
     try:
-        for number, init in enumerate(job.inits):
-            if "\n" in init:
-                path = _beside(job.outputs[0][1], f"init{number}.csv")
-                path.write_text(init + "\n", encoding="utf-8")
-                job.made.append(path)
-                init = str(path)
-            arguments.append(f"--init={init}")
-        for option, path in job.outputs:
-            working = _beside(path, path.name)
-            arguments.append(f"{option}={working}")
-            job.made.append(working)
-            moves.append((working, path))
-        code, told = (runner or _in_this_process)(arguments)
-        lines = told.splitlines() or [""]
-        if code == 0:
-            for working, path in moves:
-                working.replace(path)
-            return 0, next((line for line in lines if " frames · " in line), "done")
-        if code == EXIT_ERROR:  # what was found before the error is kept, under a name that is not done
-            for working, path in moves:
-                if working.exists():
-                    working.replace(path.with_name(f"incomplete.{path.name}"))
-        return code, lines[-1].removeprefix("trk-run: ")
+        with at_work(job) as attempt:
+            arguments = [str(job.video), *words, *(f"--init={init}" for init in attempt.inits)]
+            arguments += [f"{option}={working}" for option, working in attempt.outputs]
+            attempt.code, told = (runner or _in_this_process)(arguments)
+            lines = told.splitlines() or [""]
+            if attempt.code == 0:
+                return 0, next((line for line in lines if " frames · " in line), "done")
+            return attempt.code, lines[-1].removeprefix("trk-run: ")
     except OSError as error:
-        return EXIT_ERROR, f"{error.filename or 'the system'}: {error.strerror or error}"
-    finally:
-        for path in job.made:
-            path.unlink(missing_ok=True)
+        return EXIT_ERROR, told_by(error)
 
 
 Runner = Callable[[Sequence[str]], tuple[int, str]]
 """Runs trk-run with arguments; its exit code and what it told."""
 
 
-def _in_a_process(running: set[subprocess.Popen[str]], arguments: Sequence[str]) -> tuple[int, str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    running.add(process)
-    _, told = process.communicate()
-    running.discard(process)
-    return process.returncode, told
+class _Processes:
+    """Processes of trk-run that end together."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._interrupted = False
+        self._lock = Lock()
+
+    def run(self, arguments: Sequence[str]) -> tuple[int, str]:
+        """Run trk-run with arguments; return its exit code and what it told."""
+        with self._lock:  # one that is just being started is interrupted, too
+            if self._interrupted:
+                return EXIT_INTERRUPTED, ""
+            process = subprocess.Popen(
+                [sys.executable, "-c", CHILD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            )
+            self._running.add(process)
+        _, told = process.communicate()
+        with self._lock:
+            self._running.discard(process)
+        return process.returncode, told
+
+    def interrupt(self) -> None:
+        """Interrupt those that run, and start no more."""
+        with self._lock:
+            self._interrupted = True
+            for process in self._running:
+                process.send_signal(signal.SIGINT)
 
 
 def _in_this_process(arguments: Sequence[str]) -> tuple[int, str]:
@@ -241,9 +241,3 @@ def _in_this_process(arguments: Sequence[str]) -> tuple[int, str]:
     with redirect_stderr(StringIO()) as told:
         code = run(command, arguments)
     return code, told.getvalue()
-
-
-def _beside(path: Path, name: str) -> Path:
-    """A hidden name in the same folder, which is made where it is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.stem}.{os.getpid()}.{name}")

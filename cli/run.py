@@ -1,19 +1,14 @@
 """trk-run: track a target through a video."""
 
-import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from glob import glob
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
-import numpy as np
 
-from ..bench.stages import StageTimes
 from ..engine.multi import MultiTracker
 from ..engine.policy import POLICIES
 from ..engine.tracker import Tracker
@@ -21,14 +16,15 @@ from ..errors import UsageError
 from ..tracking import follow
 from ..video.boxes import BOX_FORMATS
 from ..video.seeds import FORMATS, Seed
-from ..video.source import IMAGE_SUFFIXES, Position, public_name
+from ..video.source import Position
 from ..video.span import open_span, parse_position
 from ..weights.clips import sample
 from .batch import run_batch, videos_of
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
+from .running import Tally, check_outputs, describe, has_several, hushed, open_tracker
 from .tables import console, progress_bar, say, stage_table
-from .values import parse_params, parse_seeds
+from .values import parse_seeds
 from .web import run_web
 from .window import NO_TARGET, draw_targets, has_display
 
@@ -109,6 +105,11 @@ Examples:
     help="Write a picture of each fall of confidence: crop, score map, penalties, window, ranking, rivals.",
 )
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Videos beside each other. Default: one a core.")
+@click.option(
+    "--one-process/--own-process",
+    default=None,
+    help="Many videos: in one process, which loads the network once, or each in its own. Default: one on a GPU.",
+)
 @click.option("--ray", metavar="ADDRESS", help="Of many videos: on a Ray cluster (host:port, auto), or local.")
 @click.option("--web", is_flag=True, help="Draw the targets on a local page and watch them there, in place of --init.")
 @click.option(
@@ -150,13 +151,15 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
     elif videos := videos_of(video):
         if not inits:
             raise UsageError("many videos need their boxes as --init, such as a .csv with a column video")
+        if options["why"]:
+            raise UsageError("--why looks at one video: name it")
         return run_batch(videos, inits, options)
     elif options["ray"]:
         raise UsageError("--ray is for many videos: name a folder of them or a quoted glob")
     else:
         seeds = parse_seeds(inits)
     check_outputs(video, [path for path in (options["out"], *options["boxes"], options["sheet"]) if path])
-    tracker = _tracker(options, several=_several(seeds))
+    tracker = open_tracker(options, several=has_several(seeds))
     loud = not options["quiet"]
     if loud and tracker.manifest.weights.origin == "random":
         say("trk-run: this bundle has random weights: it shows speed and tracks nothing", style="yellow")
@@ -164,41 +167,6 @@ def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: An
         outputs = [path for path in (options["out"], *options["boxes"]) if path]
         return run_web(video, tracker, job.start, job.end, options, outputs)
     return _run(video, seeds, job, tracker, about, loud)
-
-
-def _several(seeds: Sequence[Seed]) -> bool:
-    return len({seed.target for seed in seeds}) > 1
-
-
-def _tracker(options: dict[str, Any], *, several: bool) -> Tracker:
-    return Tracker(
-        options["bundle"],
-        options["backend"],
-        options["device"],
-        1 if several else options["threads"],  # the targets of a frame are shared out to the cores instead
-        **parse_params(options["preset"], options["settings"]),
-        on_lost=options["on_lost"],
-        template_rate=options["update_template"],
-        whole_frame=options["whole_frame"],
-    )
-
-
-def check_outputs(video: str, outputs: Sequence[Path]) -> None:
-    """Raise UsageError where an output is named twice, or would replace what is to be tracked."""
-    for number, path in enumerate(outputs):
-        if path.resolve() in (other.resolve() for other in outputs[:number]):
-            raise UsageError(f"{path} is named twice as an output")
-        if path.exists() and any(path.samefile(read) for read in _read_from(video)):
-            raise UsageError(f"{path} belongs to the video that is to be tracked: name another output")
-
-
-def _read_from(video: str) -> Iterator[Path]:
-    """Yield the files that tracking `video` may read: itself, or the images of a folder or a glob."""
-    path = Path(video)
-    found = list(path.iterdir()) if path.is_dir() else [Path(match) for match in glob(video)]  # noqa: PTH207
-    for file in (path, *(file for file in found if file.suffix.lower() in IMAGE_SUFFIXES)):
-        if file.exists():
-            yield file
 
 
 @dataclass
@@ -212,29 +180,25 @@ class Job:
 
 def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: dict[str, object], loud: bool) -> int:
     options = job.options
-    times = StageTimes()
     interrupted = False
     form, relative = options["init_format"], options["relative"]
     with ExitStack() as stack:
-        if not loud:
-            log = logging.getLogger("trk")
-            stack.callback(log.setLevel, log.level)
-            log.setLevel(logging.ERROR)
+        stack.enter_context(hushed(not loud))
         source = stack.enter_context(
             open_span(video, job.start, job.end, reverse=options["reverse"], ahead=True, raw=options["raw"])
         )
         if not seeds:
             seeds, source = draw_targets(source)
             form, relative = "xywh", False
-            if _several(seeds):
-                tracker = _tracker(options, several=True)
-        began = perf_counter()
-        several = _several(seeds)
+            if has_several(seeds):
+                tracker = open_tracker(options, several=True)
+        tally = Tally()
+        several = has_several(seeds)
         followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
         if options["why"] and several:
             raise UsageError("--why looks at one target: give one --init")
         why = _why(tracker, options["why"])
-        about = {**about, **_about(video, seeds, tracker), "size_wh": list(source.size_wh)}
+        about = {**about, **describe(video, seeds, tracker), "size_wh": list(source.size_wh)}
         outputs = stack.enter_context(
             Outputs(source, options["out"], options["boxes"], options["sheet"], about, several=several)
         )
@@ -245,24 +209,19 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
                 if why:
                     (result,) = followed.results.values()
                     why.add(followed.frame.index, result)
-                drawn, written = outputs.add(followed)
-                stages = followed.stages
-                # The template branch runs once and would only blur the search branch's times.
-                if all(result.frame_index for result in followed.results.values()):
-                    times.add({"crop": stages.crop, "search": stages.network, "host": stages.host})
-                times.add({"decode": followed.decode, **drawn, **written})
+                tally.add(followed, *outputs.add(followed))
                 progress.advance(task)
         except KeyboardInterrupt:
             interrupted = True
-    frames = len(times.seconds["decode"])
-    seconds = perf_counter() - began
+    tally.stop()
     pictures, lines = why.write() if why else ([], [])
     if loud:
-        _report(times, frames, seconds, tracker, [*outputs.paths, *pictures])
+        _report(tally, tracker, [*outputs.paths, *pictures])
         for line in lines:
             say(line)
     if interrupted:
-        click.echo(f"trk-run: interrupted after {frames} frames; what was written is complete up to there", err=True)
+        frames = f"{tally.frames} frames"
+        click.echo(f"trk-run: interrupted after {frames}; what was written is complete up to there", err=True)
         return EXIT_INTERRUPTED
     return 0
 
@@ -276,28 +235,10 @@ def _why(tracker: Tracker, folder: Path | None) -> Any:
     return Why(tracker, folder)
 
 
-def _about(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, object]:
+def _report(tally: Tally, tracker: Tracker, paths: list[Path]) -> None:
     manifest = tracker.manifest
-    return {
-        "video": public_name(video),
-        "init": list(seeds[0].numbers) if len(seeds) == 1 else [asdict(seed) for seed in seeds],
-        "model": manifest.model,
-        "variant": manifest.variant,
-        "weights": manifest.weights.origin,
-        "params": dict(tracker.params),
-        "backend": tracker.backend.name,
-        "device": tracker.backend.device,
-    }
-
-
-def _report(times: StageTimes, frames: int, seconds: float, tracker: Tracker, paths: list[Path]) -> None:
-    manifest = tracker.manifest
-    console.print(stage_table(times.summary()))
-    median = np.median(np.asarray(times.seconds["search"])) * 1e3 if times.seconds["search"] else 0.0
-    say(
-        f"{frames} frames · {times.tracking_fps():.1f} FPS tracking · {frames / seconds:.1f} FPS with reading, "
-        f"drawing and writing · search {median:.1f} ms"
-    )
+    console.print(stage_table(tally.times.summary()))
+    say(tally.line())
     say(f"{manifest.title} ({manifest.weights.origin} weights) on {tracker.backend.name}, {tracker.backend.device}")
     for path in paths:
         say(f"wrote {path}")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trk.bench.ope import overlap
-from trk.cli.batch import PASSED, _passed, make_jobs, videos_of
+from trk.cli.batch import PASSED, _passed, _Processes, in_one_process, make_jobs, videos_of
 from trk.cli.command import run
 from trk.cli.run import command
 from trk.errors import BoxError, UsageError
@@ -28,6 +28,11 @@ def videos(clip, tmp_path):
         shutil.copy(clip.video, folder / name)
     (folder / "notes.txt").write_text("not a video")
     return folder
+
+
+@pytest.fixture(params=["--own-process", "--one-process"])
+def processes(request):
+    return request.param
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def seeds(path, clip, names, column="video"):
     return path
 
 
-def test_every_video_is_tracked_from_its_own_box_and_only_once(trk_run, videos, clip, tmp_path):
+def test_every_video_is_tracked_from_its_own_box_and_only_once(trk_run, videos, clip, tmp_path, processes):
     init = seeds(tmp_path / "boxes.csv", clip, ["a.mp4", "b", str(videos / "c.mp4")])
     out = tmp_path / "results"
     arguments = (
@@ -61,6 +66,7 @@ def test_every_video_is_tracked_from_its_own_box_and_only_once(trk_run, videos, 
         f"{out}/{{name}}.csv",
         "--boxes",
         f"{out}/{{name}}.mot.txt",
+        processes,
     )
     code, lines = trk_run(*arguments)
     assert code == 0, lines
@@ -78,12 +84,12 @@ def test_every_video_is_tracked_from_its_own_box_and_only_once(trk_run, videos, 
     assert len(boxes_of(out / "b.csv")) == 20
 
 
-def test_one_video_that_fails_stops_no_other_and_keeps_its_beginning(trk_run, videos, clip, tmp_path):
+def test_one_video_that_fails_stops_no_other_and_keeps_its_beginning(trk_run, videos, clip, tmp_path, processes):
     data = (videos / "b.mp4").read_bytes()
     (videos / "b.mp4").write_bytes(data[: len(data) * 7 // 10])
     (videos / "a.mp4").write_bytes(b"no video")
     out = tmp_path / "results"
-    code, lines = trk_run(videos, "--init", clip.init, "--boxes", f"{out}/{{name}}.csv")
+    code, lines = trk_run(videos, "--init", clip.init, "--boxes", f"{out}/{{name}}.csv", processes)
     assert code == 2
     assert any("a.mp4" in line and "not a video" in line for line in lines)
     assert any("b.mp4" in line and "cut short" in line for line in lines)
@@ -92,7 +98,7 @@ def test_one_video_that_fails_stops_no_other_and_keeps_its_beginning(trk_run, vi
     assert 3 < len(boxes_of(out / "incomplete.b.csv")) < 20
 
 
-def test_interrupted_the_finished_ones_stay_and_nothing_half_done_is_left(clip, videos, tiny_trk, tmp_path):
+def test_interrupted_the_finished_ones_stay_and_nothing_half_done_is_left(clip, videos, tiny_trk, tmp_path, processes):
     out = tmp_path / "results"
     slow = videos / "d.mkv"
     from trk.video.writer import open_video
@@ -100,7 +106,18 @@ def test_interrupted_the_finished_ones_stay_and_nothing_half_done_is_left(clip, 
     with open_video(slow, (320, 240), 25.0) as writer:
         for number in range(4000):
             writer.write(clip.frames[0], number / 25)
-    words = [videos, "--init", clip.init, "--bundle", tiny_trk, "--jobs", 1, "--boxes", f"{out}/{{name}}.csv"]
+    words = [
+        videos,
+        "--init",
+        clip.init,
+        "--bundle",
+        tiny_trk,
+        processes,
+        "--jobs",
+        1,
+        "--boxes",
+        f"{out}/{{name}}.csv",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, "-c", MAIN, *map(str, words)], stderr=subprocess.PIPE, text=True, env=environment
@@ -112,6 +129,12 @@ def test_interrupted_the_finished_ones_stay_and_nothing_half_done_is_left(clip, 
     assert process.returncode == 130, told
     assert "goes on with the videos that are not finished" in told
     assert sorted(path.name for path in out.iterdir()) == ["a.csv", "b.csv", "c.csv"]
+
+
+def test_process_that_would_begin_after_the_interruption_does_not():
+    processes = _Processes()
+    processes.interrupt()
+    assert processes.run(["--version"]) == (130, "")
 
 
 def test_what_is_no_set_of_videos(videos, clip):
@@ -174,6 +197,92 @@ def test_ray_is_for_many_videos_and_needs_its_extra(trk_run, videos, clip, tmp_p
     out = tmp_path / "results" / "{name}.csv"
     code, told = trk_run(f"{videos}/*.mp4", "--init", clip.init, "--boxes", out, "--ray", "local")
     assert (code, told) == (2, ["trk-run: --ray needs ray: pip install 'trk-engine[ray]'"])
+
+
+def test_one_process_and_many_write_the_same(trk_run, videos, clip, tmp_path):
+    told = {}
+    (videos / "c.mp4").unlink()
+    for processes in ("--own-process", "--one-process"):
+        out = tmp_path / processes
+        outputs = ["--boxes", out / "{name}.csv", "--boxes", out / "{name}.json", "--out", out / "{name}.mp4"]
+        outputs += ["--sheet", out / "{name}.png", processes, "--start", 3, "--end", 8]
+        told[processes] = trk_run(videos, "--init", clip.init, *outputs)
+    assert [code for code, _ in told.values()] == [0, 0]
+    names = [sorted(line.split(" · ")[0] for line in lines) for _, lines in told.values()]
+    assert names[0] == names[1]
+    assert f"{videos}/a.mp4: 6 frames" in names[0]
+    own, one = (tmp_path / processes for processes in told)
+    assert len(list(own.iterdir())) == 8
+    for path in own.iterdir():
+        ours, theirs = path.read_bytes(), (one / path.name).read_bytes()
+        if path.suffix == ".mp4":  # drawn with the frames per second of the run
+            assert abs(len(ours) - len(theirs)) < len(ours) / 10
+        elif path.suffix != ".png":
+            assert ours == theirs
+
+
+def test_one_process_loads_one_network_and_has_no_more_videos_open_than_asked(
+    trk_run, videos, clip, tmp_path, monkeypatch
+):
+    from trk.cli import beside
+
+    loaded, real, most = [], beside.open_tracker, []
+    monkeypatch.setattr(beside, "open_tracker", lambda *asked, **more: loaded.append(1) or real(*asked, **more))
+    step = beside.Videos.step
+    monkeypatch.setattr(beside.Videos, "step", lambda videos: most.append(len(videos.names)) or step(videos))
+    code, lines = trk_run(videos, "--init", clip.init, "--boxes", tmp_path / "{name}.csv", "--one-process")
+    assert (code, len(loaded), max(most)) == (0, 1, 2)
+    assert lines[-1] == "3 videos: 3 tracked, 0 finished before, 0 failed"
+
+
+def test_output_that_can_not_be_written_ends_its_video_only(trk_run, videos, clip, tmp_path, monkeypatch):
+    from trk.cli.outputs import Outputs
+
+    real = Outputs.add
+
+    def failing(outputs, one):
+        if "b.csv" in str(outputs.paths[0]) and one.frame.index == 4:
+            raise OSError(28, "No space left on device", "b.csv")
+        return real(outputs, one)
+
+    monkeypatch.setattr(Outputs, "add", failing)
+    out = tmp_path / "results"
+    code, lines = trk_run(videos, "--init", clip.init, "--boxes", out / "{name}.csv", "--one-process")
+    assert code == 2
+    assert f"{videos}/b.mp4: b.csv: No space left on device" in lines
+    assert sorted(path.name for path in out.iterdir()) == ["a.csv", "c.csv", "incomplete.b.csv"]
+    assert len(boxes_of(out / "incomplete.b.csv")) == 4
+
+
+def test_nothing_to_track_with_is_one_line(videos, clip, tmp_path, capsys):
+    words = [videos, "--init", clip.init, "--boxes", tmp_path / "{name}.csv", "--bundle", tmp_path / "none.trk"]
+    assert run(command, [*map(str, words), "--one-process"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("trk-run: ")
+    assert "none.trk" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, False),
+        ({"device": "cuda"}, True),
+        ({"backend": "tensorrt"}, True),
+        ({"device": "cuda", "one_process": False}, False),
+        ({"one_process": True}, True),
+    ],
+)
+def test_one_process_is_for_a_gpu_unless_asked(options, expected):
+    asked = {"device": None, "backend": "auto", "one_process": None, "ray": None, **options}
+    assert in_one_process(asked) is expected
+    if options.get("one_process"):
+        with pytest.raises(UsageError, match="leave --one-process out"):
+            in_one_process({**asked, "ray": "local"})
+
+
+def test_why_is_for_one_video(trk_run, videos, clip, tmp_path):
+    code, told = trk_run(videos, "--init", clip.init, "--boxes", tmp_path / "{name}.csv", "--why", tmp_path / "why")
+    assert (code, told) == (2, ["trk-run: --why looks at one video: name it"])
 
 
 @pytest.mark.parametrize(("asked", "word"), [(None, None), (True, "--whole-frame"), (False, "--host-crop")])
