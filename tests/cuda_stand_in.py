@@ -3,6 +3,7 @@
 
 import ctypes
 from enum import Enum
+from functools import lru_cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -246,6 +247,14 @@ def inputs_of(model):
     ]
 
 
+@lru_cache(maxsize=16)
+def _session(model):
+    """A loaded graph: the same for every engine, since it keeps nothing from one run to the next."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
     """A module with TensorRT's names whose plans are ONNX graphs. `refuses`: what fails, by logging, as there."""
     refuses = set() if refuses is None else refuses
@@ -341,8 +350,7 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
                 self.logger.log(Logger.ERROR, "Error Code 1: Cuda Runtime (cudaError 35)")
                 return None
             assert plan[:4] == b"PLAN"
-            session = onnxruntime.InferenceSession(plan[4:], providers=["CPUExecutionProvider"])
-            engine = FakeEngine(session, runtime)
+            engine = FakeEngine(_session(plan[4:]), runtime)
             engine.refuses = refuses
             return engine
 

@@ -69,7 +69,12 @@ NETWORKS: dict[str, Callable[[], SiameseNet]] = {
 ALIASES = {"semantic4": "fuse.conv4", "semantic5": "fuse.conv5", "xi4": "attention.conv4", "xi5": "attention.conv5"}
 """Modules that make what the goldens name otherwise."""
 
-SLOW = {"dasiamrpn_SiamRPNBIG"}
+SLOW = {
+    "dasiamrpn_SiamRPNBIG",
+    # Of the same modules as others that are fast, in other sizes or with other weights.
+    *("dasiamrpn_SiamRPNotb", "siamrpn_alex_dwxcorr_otb", "siamrpn_r34_l234_dwxcorr", "siamrpn_r50_l3_dwxcorr"),
+    *("siamrpn_r50_l234_dwxcorr_otb", "siamrpn_mobilev2_w1_l234_dwxcorr", "siamdw_SiamFCRes22W"),
+}
 
 
 class Case(NamedTuple):

@@ -4,26 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import torch
+import pytest
 from train_data import moving_squares
 
 from trk.bench.ope import overlap
 from trk.engine.bundle import Bundle
-from trk.engine.manifest import Weights
 from trk.engine.tracker import Tracker
-from trk.export.bundle import export_bundle
-from trk.models.registry import find
 from trk.train.quantise import constant_convolutions, quantise
 from trk.train.tracks import Images
+from trk.weights.shipped import default_bundle
 
 
-def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(tmp_path: Path) -> None:
-    row = find("siamrpnpp", "light")
-    torch.manual_seed(0)
-    weights = Weights(origin="random", seed=0, licence="none")
-    export_bundle(row, tmp_path / "fp32", row.build().eval(), weights)
+def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trk.train.quantise.CROPS", 12)
     tracks = moving_squares(tmp_path / "data", tracks=2)
-    manifest = quantise(tmp_path / "fp32", tmp_path / "int8", tracks)
+    manifest = quantise(default_bundle(), tmp_path / "int8", tracks)
     assert manifest.precision == "int8"
     opened = Bundle(tmp_path / "int8")
     model = onnx.load_from_string(opened.read("search.onnx"))
@@ -35,8 +32,8 @@ def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(tmp_pa
     assert sum(node.op_type == "DequantizeLinear" for node in model.graph.node) > 20
 
     found = []
-    for name in ("fp32", "int8"):
-        tracker = Tracker(tmp_path / name, threads=1)
+    for bundle in (default_bundle(), tmp_path / "int8"):
+        tracker = Tracker(bundle, threads=1)
         images = [Images().read(frame) for frame in tracks[0].frames]
         tracker.init(images[0], tracks[0].frames[0].box or ())
         found.append([tracker.update(image).box for image in images[1:]])
