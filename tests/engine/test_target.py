@@ -112,11 +112,58 @@ def test_centre_follows_the_offset():
     assert advance(motion, target, (5.0, -3.0, 62.0, 42.0)) == (104.0, 76.0, 62.0, 42.0)
 
 
+def test_halves_of_a_pixel_count():
+    motion, target = started(Geometry(), (100.25, 80.5, 61, 41))
+    assert (target.cx, target.cy) == (130.75, 101.0)
+    assert target.box == (100.25, 80.5, 61, 41)
+    assert advance(motion, target, (0.5, 0.25, 63.0, 43.0)) == (99.75, 79.75, 63.0, 43.0)
+
+
 def test_limits_of_the_report_leave_the_state_free():
     motion, target = started(Geometry(limits=Limits(of="report")))
-    x, _, w, h = advance(motion, target, (400.0, 0.0, 2.0, 900.0))
-    assert (target.cx, target.w, target.h) == (530.0, 2.0, 900.0)
-    assert (x + w / 2, w, h) == (320.0, 10.0, 240.0)
+    assert advance(motion, target, (400.0, 0.0, 2.0, 900.0)) == (315.0, -20.0, 10.0, 240.0)
+    assert (target.cx, target.cy, target.w, target.h) == (530.0, 100.0, 2.0, 900.0)
+    assert advance(motion, target, (-400.0, 0.0, 31.0, 33.0)) == (114.5, 83.5, 31.0, 33.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "size"), [((200.0, 200.0), (120.0, 80.0)), ((1.0, 1.0), (30.0, 20.0)), ((61.0, 39.0), (61.0, 39.0))]
+)
+def test_size_keeps_its_share_of_the_first_one(found, size):
+    motion, target = started(Geometry(limits=Limits(relative_size=(0.5, 2.0))))
+    for _ in range(2):  # of the first one, not of the last
+        assert advance(motion, target, (0.0, 0.0, *found))[2:] == size
+
+
+FREE = Limits(centre_in_frame=False, min_size=None, max_size_frame=False)
+
+
+@pytest.mark.parametrize(
+    ("limits", "least", "most"), [(Limits(), (0.0, 0.0), (320.0, 240.0)), (FREE, (-320.0, -240.0), (640.0, 480.0))]
+)
+def test_centre_stays_in_the_frame_or_a_frame_beside_it(limits, least, most):
+    motion, target = started(Geometry(limits=limits))
+    advance(motion, target, (-5000.0, -5000.0, 60.0, 40.0))
+    assert (target.cx, target.cy) == least
+    advance(motion, target, (5000.0, 5000.0, 60.0, 40.0))
+    assert (target.cx, target.cy) == most
+
+
+def test_without_limits_of_a_family_a_side_is_a_pixel_at_least_and_four_frames_at_most():
+    motion, target = started(Geometry(limits=FREE))
+    assert advance(motion, target, (0.0, 0.0, 0.1, 1e9))[2:] == (1.0, 1280.0)
+    assert advance(motion, target, (0.0, 0.0, 1e9, 0.1))[2:] == (1280.0, 1.0)
+
+
+def test_search_region_holds_the_target_with_its_context_as_large_as_its_crop_asks_for():
+    motion, target = started(Geometry(), whens=("always", "lost"))
+    assert motion.search_side(target, 0) == pytest.approx(((60 + 50) * (40 + 50)) ** 0.5 * 255 / 127)
+    assert motion.search_side(target, 1) == pytest.approx(((60 + 50) * (40 + 50)) ** 0.5 * 287 / 127)
+    first = target.side
+    assert first == motion.search_side(target, 0)
+    advance(motion, target, (0.0, 0.0, 120.0, 80.0))
+    assert motion.search_side(target, 0) == pytest.approx(2 * first)
+    assert target.side == first  # runs along only where the geometry says so
 
 
 LONG = Geometry(hysteresis=Hysteresis(low=0.8, high=0.95))
@@ -155,6 +202,13 @@ def test_without_freeze_the_state_moves_while_lost():
     assert target.lost
 
 
+def test_at_low_a_lost_target_is_not_found_again():
+    motion, target = started(LONG, whens=("always", "lost"))
+    advance(motion, target, score=0.5)
+    advance(motion, target, (9.0, 9.0, 60.0, 40.0), score=0.8)
+    assert (target.lost, target.cx) == (True, 139.0)
+
+
 def test_nan_loses_a_long_term_target_until_the_score_is_high():
     motion, target = started(LONG, whens=("always", "lost"))
     advance(motion, target, score=float("nan"))
@@ -179,6 +233,11 @@ def test_small_target_gets_its_graph_by_its_share_of_the_first_frame(size, small
     assert motion.graph_for(target) == int(small)
 
 
+def test_target_as_large_as_the_limit_is_not_small():
+    _, target = started(Geometry(small_target_area=300 / (320 * 240)), (100, 80, 20, 15))
+    assert not target.small
+
+
 @pytest.mark.parametrize(("rounds", "sides"), [(True, (99.0, 99.0)), (False, (99.4987, 98.5992))])
 def test_side_with_context_is_rounded_where_the_geometry_says_so(rounds, sides):
     motion, target = started(Geometry(round_exemplar=rounds), (100, 80, 60, 40))
@@ -198,8 +257,15 @@ def test_bundle_without_a_graph_for_lost_or_small_targets_uses_its_first():
 def test_running_side_is_scaled_with_the_width_and_kept_inside_its_limits():
     motion, target = started(Geometry(side="running", limits=Limits(relative_side=(0.5, 2.0))))
     first = target.side
-    advance(motion, target, (0.0, 0.0, 66.0, 44.0))
-    assert target.side == pytest.approx(first * 1.1)
+    advance(motion, target, (0.0, 0.0, 66.0, 48.0))
+    assert motion.search_side(target, 0) == target.side == pytest.approx(first * 1.1)
     for _ in range(20):
         advance(motion, target, (0.0, 0.0, target.w * 1.2, target.h * 1.2))
     assert target.side == 2.0 * first
+
+
+@pytest.mark.parametrize(("box", "found", "share"), [((100, 80, 2, 2), 1e6, 100.0), ((0, 0, 900, 900), 0.001, 0.01)])
+def test_running_side_without_limits_of_its_own_changes_a_hundredfold_at_most(box, found, share):
+    motion, target = started(Geometry(side="running", limits=FREE), box)
+    advance(motion, target, (0.0, 0.0, found, found))
+    assert target.side == share * target.first_side
