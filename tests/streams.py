@@ -41,6 +41,8 @@ class Camera:
     def __init__(self, images: list[np.ndarray] | None = None) -> None:
         self.plans: list[tuple[int, str]] = [(10_000, "end")]
         self.interval = 0.01
+        self.turns: threading.Semaphore | None = None
+        """Where there is one, a picture waits for its turn rather than for the clock."""
         self.connections = 0
         self.sent = 0
         self.closing = threading.Event()
@@ -54,8 +56,10 @@ class Camera:
         return self.plans[min(number, len(self.plans) - 1)]
 
     def pictures(self, frames: int) -> Iterator[np.ndarray]:
-        """The next pictures, one an interval, until the test is over."""
+        """The next pictures, one an interval or a turn, until the test is over."""
         for _ in range(frames):
+            while self.turns and not self.turns.acquire(timeout=0.05) and not self.closing.is_set():
+                pass
             if self.closing.is_set():
                 return
             if self._images is None:
@@ -63,7 +67,8 @@ class Camera:
             else:
                 yield self._images[min(self.sent, len(self._images) - 1)]
             self.sent += 1
-            time.sleep(self.interval)
+            if not self.turns:
+                time.sleep(self.interval)
 
 
 @contextmanager
