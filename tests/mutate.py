@@ -2,6 +2,7 @@
 
     pip install cosmic-ray                                  # makes the mutants
     python tests/mutate.py engine/crop.py                   # prints counts, and the mutants that survive as diffs
+    python tests/mutate.py engine/crop.py --only 'Number.* (3|14)$'    # some again, by the names that were printed
     python tests/mutate.py --list
 
 Nothing is written: every mutant lives in a process of its own, forked where the libraries are loaded already.
@@ -154,6 +155,7 @@ def main() -> None:
     """Try the mutants of one module."""
     options = argparse.ArgumentParser(description="Whether the tests of a module notice faults in it.")
     options.add_argument("module", nargs="?", choices=sorted(TESTS))
+    options.add_argument("--only", metavar="REGEX", type=re.compile, default=re.compile(""))
     options.add_argument("--list", action="store_true")
     given = options.parse_args()
     if given.list or not given.module:
@@ -169,6 +171,8 @@ def main() -> None:
         limit = 10 + 4 * (time.monotonic() - began)
         total, survived = 0, 0
         for mutant in mutants(source):
+            if not given.only.match(f"{mutant.operator} {mutant.occurrence}"):
+                continue
             total += 1
             if passes(given.module, mutant.code, keeps, limit):
                 survived += 1

@@ -119,6 +119,14 @@ def test_step_chooses_and_smooths_as_the_formulas_say(kind, side, params):
         np.testing.assert_allclose(box[0], expected_box, rtol=1e-5, atol=1e-4)
 
 
+def test_what_is_not_asked_for_is_as_pysot_and_nanotrack_have_it():
+    plain, whole = AnchorDecode(5), AnchorDecode(5, stride=8, base=8, scales=(8.0,), ratios=RATIOS)
+    for name in ("x", "y", "w", "h"):
+        assert torch.equal(getattr(plain, name), getattr(whole, name))
+    assert torch.equal(PointDecode(5).x, PointDecode(5, stride=16).x)
+    assert torch.equal(anchor_step(5, 255).decode.x, plain.x)
+
+
 def test_the_first_of_equal_proposals_wins():
     step = ProposalStep(AnchorDecode(5, stride=16), 5)
     assert step.param_names == PARAMS
