@@ -61,6 +61,19 @@ def test_webcam_on_a_camera_of_the_network(example, clip, tiny_trk, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
+def test_cameras_at_their_own_rates_beside_a_file_and_one_that_is_not_there(example, clip, tiny_trk, capsys):
+    frames = [*clip.frames, *clip.frames[::-1]]
+    with http_camera(frames) as slow, http_camera(frames) as fast:
+        slow.interval, fast.interval = 0.2, 0.02
+        words = [f"{source}={clip.init}" for source in (slow.url, fast.url, clip.folder, "nowhere.mp4")]
+        assert example("cameras").main([*words, "--bundle", str(tiny_trk), "--frames", "50"]) == 50
+    lines = capsys.readouterr().out.splitlines()
+    told = {name: sum(line.startswith(f"{name}: ") for line in lines) for name in (slow.url, fast.url, clip.folder)}
+    assert any(line.startswith("nowhere.mp4: no file or folder") for line in lines)
+    assert told[clip.folder] == 21  # its frames and its end
+    assert min(told.values()) > 0
+
+
 def test_many_targets(example, clip, tiny_trk, tmp_path):
     out = tmp_path / "b.csv"
     arguments = [str(clip.folder), str(out), clip.init, OTHER, "--bundle", str(tiny_trk)]
