@@ -69,8 +69,9 @@ class Screen:
         while not (found := self.act("search", "--onlyvisible", "--name", "draw the targets")):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        time.sleep(0.3)
-        return found.splitlines()[0]
+        window = found.splitlines()[0]
+        self.act("windowfocus", "--sync", window)
+        return window
 
     def drag(self, window: str, box: tuple[float, ...]) -> None:
         """Draw a box, given in the clip's pixels."""
@@ -191,7 +192,7 @@ def test_a_signal_closes_the_window(screen, trk_run, clip, number):
     process = trk_run(clip.video)
     screen.wait_for_window()
     process.send_signal(number)
-    assert process.wait(10) == 130
+    assert process.wait(60) == 130
     assert process.stderr.read().strip() == "trk-run: interrupted"
 
 

@@ -1,5 +1,6 @@
 """A run goes on exactly: from its state alone, and after a kill."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -72,10 +73,12 @@ def test_a_checkpoint_is_whole_whenever_the_process_is_killed(tmp_path: Path) ->
     path = tmp_path / LATEST
     process = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=tmp_path)
     try:
-        while not path.exists():
+        seen: set[int] = set()
+        while len(seen) < 4:  # files under that name, one after the other
             assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(0.1)
+            with contextlib.suppress(FileNotFoundError):
+                seen.add(path.stat().st_mtime_ns)
+            time.sleep(0.001)
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
