@@ -10,6 +10,7 @@ import numpy as np
 from .conventions import Convention
 from .datasets.layouts import DataSet
 from .datasets.sequence import Sequence
+from .datasets.varied import original
 from .evaluate import Done, Protocol
 from .machine import machine, versions
 from .metrics import FIGURES, Frames, Score, compare, intervals, mean_score, score
@@ -19,7 +20,7 @@ from .peers import Spec
 
 @dataclass(frozen=True, eq=False)
 class OnSequence:
-    """One tracker on one sequence."""
+    """One run of one tracker on one sequence."""
 
     sequence: Sequence
     run: Run
@@ -45,13 +46,17 @@ class OnSet:
 
     @property
     def scored(self) -> list[OnSequence]:
-        """The sequences that have figures."""
+        """The runs that have figures."""
         return [one for one in self.found if one.score is not None]
 
     @property
     def scores(self) -> list[Score]:
-        """Their figures."""
-        return [one.score for one in self.found if one.score is not None]
+        """The figures of each sequence: the mean of its runs."""
+        runs: dict[str, list[Score]] = {}
+        for one in self.scored:
+            assert one.score is not None
+            runs.setdefault(original(one.sequence.name), []).append(one.score)
+        return [mean_score(scores) for scores in runs.values()]
 
     def mean(self) -> Score | None:
         """Return the mean over sequences; None where there is nothing to take it of."""
@@ -85,6 +90,7 @@ def accuracy_report(
         "data": {"folder": str(data.folder), "layout": data.layout.name, "left_out": left_out},
         "convention": {"name": rule.name, "source": rule.source},
         "realtime_fps": protocol.realtime,
+        "runs": protocol.runs,
         "machine": machine(),
         "versions": versions(),
         "trackers": [_tracker(one) for one in sets],

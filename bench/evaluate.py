@@ -18,6 +18,7 @@ from ..errors import BackendError, TrkError
 from ..video.images import read_image
 from .cluster import on_ray
 from .datasets.sequence import Sequence
+from .datasets.varied import varied
 from .ope import OnePass, Run, as_run, run
 from .peers import Spec, open_peer
 from .realtime import run_realtime
@@ -52,9 +53,11 @@ class Protocol:
     """Frames a second at which frames arrive; None: the tracker is waited for."""
     first_pixel: int = 0
     """Of results that lie ready."""
+    runs: int = 1
+    """Of each sequence by each tracker: see `datasets.varied`."""
 
     def about(self) -> dict[str, Any]:
-        """Return what a run's name depends on."""
+        """Return what a run's name depends on; what it is shown is in the name already."""
         return {"realtime": self.realtime}
 
 
@@ -63,7 +66,7 @@ def plan(specs: Many[Spec], sequences: Many[Sequence], protocol: Protocol) -> li
     jobs = []
     for spec in specs:
         identity = spec.identity()
-        for sequence in sequences:
+        for sequence in (one for shown in sequences for one in varied(shown, protocol.runs)):
             about = {"label": spec.label, "tracker": identity, "protocol": protocol.about()}
             jobs.append(Job(spec, sequence, key_of(identity, sequence, protocol.about()), about))
     return jobs

@@ -17,6 +17,7 @@ from ..engine.tracker import Tracker
 from ..errors import UsageError
 from .conventions import Convention
 from .datasets.sequence import Sequence
+from .datasets.varied import original
 from .metrics import Score, compare, mean_score, score
 from .ope import run
 
@@ -69,6 +70,7 @@ def split(sequences: Many[Sequence], held_out: float) -> tuple[list[Sequence], l
 
 
 def _clip(name: str) -> str:
+    name = original(name)
     stem, mark, number = name.replace("_", "-").rpartition("-")
     return stem if mark and number.isdigit() else name
 

@@ -32,7 +32,18 @@ Examples:
   trk-eval sequences
   trk-eval OTB100 --subset otb2015 --bundle a.trk --bundle b.trk --tracker opencv:mil --jobs 4 --plots --html
   trk-eval sequences --realtime 30
+  trk-eval sequences --runs 4
 """
+
+
+runs_option = click.option(
+    "--runs",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Runs of each sequence: every second one backwards, from the third on with the first box moved by up to a "
+    "pixel. One run tells a tracker's luck as much as its worth.",
+)
 
 
 @click.command("trk-eval", epilog=EPILOG)
@@ -62,6 +73,7 @@ Examples:
     metavar="FPS",
     help="Frames arrive at this rate, and a late answer counts as the old box.",
 )
+@runs_option
 @click.option("--preset", help="One of the bundles' sets of hyper-parameters, or a file that trk-tune wrote.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
 @click.option(
@@ -107,9 +119,11 @@ def command(folder: Path, **options: Any) -> int:
     data = open_dataset(folder, options["layout"], options["subset"])
     specs = _specs(options)
     rows = _rows(options["reproduce"])
+    if options["runs"] > 1 and any(spec.is_ready for spec in specs):
+        raise UsageError("results that lie ready are of one run each: leave --runs out, or --tracker results:...")
     sequences, left_out = read_sequences(data, options["only"])
     rule = convention(options["rule"] or data.layout.convention)
-    protocol = Protocol(options["realtime"], data.layout.first_pixel)
+    protocol = Protocol(options["realtime"], data.layout.first_pixel, options["runs"])
     out: Path = options["out"]
     loud = not options["quiet"]
     store = Store(out / "runs")
@@ -179,6 +193,7 @@ def read_sequences(data: DataSet, only: Many[str]) -> tuple[list[Sequence], dict
 def _write(sets: Many[OnSet], data: DataSet, protocol: Protocol, out: Path, report: dict[str, Any]) -> list[Path]:
     written = []
     suffix = f"-realtime{protocol.realtime:g}" if protocol.realtime else ""
+    suffix += f"-runs{protocol.runs}" if protocol.runs > 1 else ""
     for one in sets:
         runs: list[Run] = [found.run for found in one.found]
         if one.spec.is_ready or not runs:

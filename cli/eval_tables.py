@@ -83,6 +83,11 @@ def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, side_by_side:
             yield f"{one.spec.label} has random weights: its accuracy means nothing"
     if protocol.realtime:
         yield f"Real time: frames arrive at {protocol.realtime:g} a second, and a late answer counts as the old box"
+    if protocol.runs > 1:
+        yield (
+            f"Each sequence {protocol.runs} times: forwards and backwards by turns, from the third run on with the "
+            "first box moved by up to a pixel"
+        )
     if any(0 < len(one.scores) < FEW for one in sets):
         yield f"Fewer than {FEW} sequences: the intervals say little"
     if any(one.failed for one in sets):

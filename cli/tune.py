@@ -12,6 +12,7 @@ from rich.table import Table
 from ..bench.conventions import CONVENTIONS, convention
 from ..bench.datasets.layouts import LAYOUTS, open_dataset
 from ..bench.datasets.sequence import Sequence
+from ..bench.datasets.varied import varied
 from ..bench.machine import versions
 from ..bench.metrics import FIGURES, Score
 from ..bench.tuning import Trial, Tuned, measure, search_space, split, tune
@@ -21,7 +22,7 @@ from ..errors import UsageError
 from ..video.partial import PartialFile
 from ..weights.shipped import default_bundle
 from .command import EXIT_INTERRUPTED, run, traceback_option
-from .eval import read_sequences
+from .eval import read_sequences, runs_option
 from .eval_tables import TITLES
 from .tables import console, progress_bar
 from .values import parse_params
@@ -57,6 +58,7 @@ Examples:
     show_default=True,
     help="What is to become as large as can be.",
 )
+@runs_option
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the search.")
 @click.option("--layout", type=click.Choice([row.name for row in LAYOUTS]), help="How FOLDER is laid out.")
 @click.option("--subset", help="Part of the data set, as for trk-eval.")
@@ -88,6 +90,10 @@ def command(folder: Path, **options: Any) -> int:
     for name, error in left_out.items():
         click.echo(f"trk-tune: left out {name}: {error}", err=True)
     tuned_on, held_out = split(sequences, options["hold_out"])
+    shown = {
+        part: [one for clip in clips for one in varied(clip, options["runs"])]
+        for part, clips in ((False, tuned_on), (True, held_out))
+    }
     rule = convention(options["rule"] or data.layout.convention)
     runtime = {name: options[name] for name in ("backend", "device", "threads")}
     loud = not options["quiet"]
@@ -95,13 +101,12 @@ def command(folder: Path, **options: Any) -> int:
     trials: list[Trial] = []
     try:
         with progress_bar(loud) as progress:
-            steps = len(tuned_on) * options["trials"] + 2 * len(held_out)
+            steps = len(shown[False]) * options["trials"] + 2 * len(shown[True])
             task = progress.add_task("trials", total=steps)
 
             def evaluate(params: Mapping[str, float], reported: bool) -> Score:
-                clips = held_out if reported else tuned_on
-                found = measure(bundle, {**start, **params}, clips, rule, runtime)
-                progress.advance(task, len(clips))
+                found = measure(bundle, {**start, **params}, shown[reported], rule, runtime)
+                progress.advance(task, len(shown[reported]))
                 return found
 
             found = tune(
@@ -156,6 +161,7 @@ def _about(
         "reported_on": [one.name for one in held_out],
         "before": found.before.figures,
         "after": found.after.figures,
+        "runs": options["runs"],
         "seed": options["seed"],
         "trials": [{"params": trial.params, "value": trial.value} for trial in found.trials],
         "versions": versions(),

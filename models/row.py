@@ -21,7 +21,7 @@ class SearchSize:
 
 @dataclass(frozen=True)
 class Preset:
-    """Hyper-parameters published for one benchmark, and crops where upstream's differed there from the row's."""
+    """Hyper-parameters for one benchmark, as published, or "tuned" by trk; crops where they differ from the row's."""
 
     params: Mapping[str, float] = field(default_factory=dict)
     searches: tuple[SearchSize, ...] | None = None

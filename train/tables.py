@@ -9,6 +9,7 @@ away. A tracker that this OpenCV lacks is left out with the reason.
 
 import argparse
 import json
+import shlex
 import sys
 from datetime import datetime, timezone
 from pathlib import Path
@@ -41,14 +42,18 @@ FRAMES = 60
 
 
 def specs(folder: Path, nanotrack: Path | None) -> list[Spec]:
-    """Return every tracker that ships, and NanoTrack V2 of the weights `nanotrack`, exported into `folder`."""
+    """Return every tracker that ships, and NanoTrack V2 of the weights `nanotrack`, as published and tuned.
+
+    They are exported into `folder`.
+    """
     found = []
-    wanted: list[tuple[str, str, str, Path | None]] = [(name, *row, None) for name, row in SHIPPED.items()]
+    wanted: list[tuple[str, str, str, Path | None, str | None]] = [(n, *row, None, None) for n, row in SHIPPED.items()]
     if nanotrack:
-        wanted.append(("nanotrackv2", "nanotrack", "v2", nanotrack))
-    for label, model, variant, weights in wanted:
+        wanted.append(("nanotrackv2", "nanotrack", "v2", nanotrack, None))
+        wanted.append(("nanotrackv2 tuned", "nanotrack", "v2", nanotrack, "tuned"))
+    for label, model, variant, weights, preset in wanted:
         row, net, provenance = choose(model, variant, weights)
-        export_bundle(row, folder / label, net, provenance)
+        export_bundle(row, folder / label, net, provenance, preset=preset)
         found.append(bundle_spec(folder / label, label, threads=1))
     default = bundle_spec(default_bundle(), "default", threads=1)  # light, calibrated, so that its template is updated
     return [default, *found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
@@ -115,6 +120,17 @@ def speed_table(found: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _command_line(options: argparse.Namespace) -> str:
+    """Return the command that makes this table; files by their names."""
+    words = [options.what]
+    if options.what == "accuracy":
+        words += [options.sequences.name, *(["--no-peers"] if options.no_peers else [])]
+    else:
+        words += ["--rounds", str(options.rounds)]
+    words += ["--nanotrack", options.nanotrack.name] if options.nanotrack else []
+    return shlex.join(["python", "-m", "trk.train.tables", *words])
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Make one of the tables."""
     parser = argparse.ArgumentParser(prog="python -m trk.train.tables", description="Accuracy and speed tables.")
@@ -150,6 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out:
         about = {
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "command": _command_line(options),
             "machine": machine(),
             "load_average": {"before": before, "after": load_average()},
             "versions": {**versions(), "opencv": cv2.__version__},

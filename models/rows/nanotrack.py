@@ -5,9 +5,11 @@ from functools import partial
 from ..nanotrack import NanoTrack
 from ..proposals import point_step
 from ..published import Published
-from ..row import Checkpoint, Row, SearchSize
+from ..row import Checkpoint, Preset, Row, SearchSize
 
 _README = "NanoTrack README"
+_TUNED = Preset({"penalty_k": 0.05, "window_influence": 0.11, "lr": 0.8})
+"""Chosen on validation clips, which no reported figure is of: bench/NOTES.md, section "NanoTrack, tuned"."""
 
 
 def _row(version: int, params: tuple[float, float, float], figures: dict[str, float]) -> Row:
@@ -22,6 +24,7 @@ def _row(version: int, params: tuple[float, float, float], figures: dict[str, fl
         step=point_step,
         searches=(SearchSize(255),),
         params=dict(zip(("penalty_k", "window_influence", "lr"), params, strict=True)),
+        presets={"default": Preset(), "tuned": _TUNED},
         checkpoint=Checkpoint(
             f"nanotrackv{version}.pth", "in the repository: NanoTrack/models/pretrained", "Apache-2.0 (the folder's)"
         ),

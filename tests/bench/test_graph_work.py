@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from trk.bench import graph_work
 from trk.models.registry import find
 

@@ -125,6 +125,22 @@ def test_processes_find_what_one_finds(data, out, tmp_path, tiny_trk):
     assert figures(tmp_path / "two", "bundle")["figures"] == figures(out, "bundle")["figures"]
 
 
+def test_several_runs_of_each_sequence_are_averaged(data, out, tiny_trk, capsys):
+    assert evaluate(data, out, "--bundle", tiny_trk, "--runs", "3") == 0
+    assert "Each sequence 3 times" in capsys.readouterr().err
+    found = figures(out, "bundle")
+    each = {one["name"]: one["figures"]["auc"] for one in found["sequences"]}
+    assert set(each) == {"back", "back~2", "back~3", "there", "there~2", "there~3"}
+    assert each["back"] == each["there~2"]  # one is the other backwards
+    assert found["figures"]["auc"]["mean"] == pytest.approx(np.mean(list(each.values())))
+    assert found["sequences_counted"] == 2
+    assert (out / "results" / "folder" / "bundle-runs3" / "there~3.txt").read_text().count("\n") == 20
+    assert (
+        evaluate(data, out, "--tracker", f"results:{out / 'results' / 'folder' / 'bundle-runs3'}", "--runs", "2") == 2
+    )
+    assert "one run each" in capsys.readouterr().err
+
+
 def test_results_of_others_are_counted(data, out, tmp_path, clip, capsys):
     place = tmp_path / "theirs"
     lines(place / "there.txt", clip.boxes.tolist())

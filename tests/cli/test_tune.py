@@ -47,6 +47,20 @@ def test_what_is_printed_is_what_other_commands_take(data, tiny_trk, tmp_path, c
     Tracker(tiny_trk, params=values)
 
 
+def test_several_runs_judge_a_set_of_values(data, tiny_trk, tmp_path, capsys):
+    found = []
+    for runs in (1, 4):
+        out = tmp_path / f"tuned{runs}.json"
+        assert tune(data, tiny_trk, "--out", out, "--param", "scale_lr", "--runs", runs) == 0
+        assert "on 1 clips held out" in capsys.readouterr().err
+        found.append(json.loads(out.read_text()))
+    once, four = found
+    assert (once["runs"], four["runs"]) == (1, 4)
+    assert once["tuned_on"] == four["tuned_on"]
+    assert once["trials"][0]["params"] == four["trials"][0]["params"]
+    assert once["trials"][0]["value"] != four["trials"][0]["value"]
+
+
 def test_the_file_that_is_written_is_a_preset_for_other_commands(data, clip, tiny_trk, tmp_path, capsys):
     tuned, boxes = tmp_path / "tuned.json", tmp_path / "boxes.json"
     assert tune(data, tiny_trk, "--out", tuned, "--preset", "steady", "--param", "scale_lr") == 0
