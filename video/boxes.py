@@ -135,7 +135,9 @@ class TextSink(Sink):
         self._put(head)
 
     def write(self, record: Record) -> None:
-        """Add one record; it is on its way to the disk when this returns."""
+        """Add one record, if the format has boxes of lost targets; it is on its way to the disk when this returns."""
+        if record.lost and self._form.only_sure:
+            return
         self._put(((self._form.between if self.written else "") + self._form.row(record, self.written)).encode())
         self.written += 1
         if self._form.end is not None:

@@ -29,6 +29,8 @@ class BoxFormat:
     """Whether it can hold several targets."""
     with_id: "BoxFormat | None" = None
     """In place of this one where there are several targets: rows that tell them apart."""
+    only_sure: bool = False
+    """Whether boxes of a lost target are left out: readers of such files take every box for the target's."""
     streams: bool = False
     """Whether the file appears under its name with the first record, for whoever reads along."""
 
@@ -140,16 +142,16 @@ def coco_row(record: Record, before: int) -> str:
         "category_id": 1,
         "bbox": [x, y, w, h],
         "area": round(w * h, 4),
+        "segmentation": [],
         "iscrowd": 0,
         "track_id": record.target,
         "score": _number(record.score),
-        "lost": record.lost,
     }
     return json.dumps(fields, allow_nan=False)
 
 
 def coco_end(about: About, frames: Iterable[int]) -> str:
-    """The list of images, one per frame, and the end of the document."""
+    """The list of images, one per frame with a box, and the end of the document."""
     size = about.get("size_wh")
     width, height = size if isinstance(size, (list, tuple)) else (0, 0)
     images = (
@@ -181,7 +183,7 @@ BOX_FORMATS: dict[str, BoxFormat] = {
     ".jsonl": BoxFormat(_nothing, _of(jsonl_row), streams=True),
     ".vot.txt": BoxFormat(_nothing, vot_row, several=False),
     ".got10k.txt": BoxFormat(_nothing, _of(plain_row), several=False),
-    ".mot.txt": BoxFormat(_nothing, _of(mot_row)),
-    ".coco.json": BoxFormat(coco_head, coco_row, ",\n", '\n],\n"images": []\n}\n', coco_end),
+    ".mot.txt": BoxFormat(_nothing, _of(mot_row), only_sure=True),
+    ".coco.json": BoxFormat(coco_head, coco_row, ",\n", '\n],\n"images": []\n}\n', coco_end, only_sure=True),
 }
 """By the end of the file's name, longest first. `.txt` alone is OTB's."""
