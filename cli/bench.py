@@ -40,7 +40,7 @@ from .bench_tables import (
 )
 from .command import EXIT_ERROR, run, traceback_option
 from .tables import console, print_table, progress_bar
-from .values import parse_box
+from .values import BundlePath, parse_box
 
 QUICK = Plan(warmup=3, rounds=3, seconds=18.0)
 QUICK_STARTS_UNTIL = 40.0
@@ -67,9 +67,9 @@ Examples:
 @click.option(
     "--bundle",
     "bundles",
-    type=click.Path(),
+    type=BundlePath(),
     multiple=True,
-    help="Bundle to measure; may be given more than once. Default: the one shipped.",
+    help="Bundle to measure, or default, int8: those that ship; may be given more than once. Default: default.",
 )
 @click.option(
     "--backend",

@@ -1,6 +1,7 @@
 """What all commands share: one line for an error, the exit codes, and `--traceback`."""
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from ..errors import TrkError
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXTRA_NUMBERS = re.compile(r"unexpected extra arguments? \([\d.\s-]+\)")
 
 traceback_option = click.option(
     "--traceback", is_flag=True, expose_value=False, help="Show where an error came from, too."
@@ -38,6 +40,8 @@ def run(command: click.Command, args: Sequence[str] | None = None) -> int:
         return _fail(name, str(error), show_traceback)
     except click.ClickException as error:
         hint = f" (try {name} --help)" if isinstance(error, click.UsageError) else ""
+        if EXTRA_NUMBERS.search(error.format_message()):
+            hint = ": the numbers of a box belong together, --init 120,80,60,40"
         return _fail(name, error.format_message().rstrip(".") + hint, show_traceback)
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"{name}: interrupted", err=True)

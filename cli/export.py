@@ -19,6 +19,9 @@ Examples:
   trk-export --model siamrpnpp --variant mobilenetv2 --random --out speed/
 """
 
+NO_BUNDLE = (".onnx", ".pth", ".pt", ".engine", ".zip")
+"""Suffixes of what some expect to be written."""
+
 
 @click.command("trk-export", epilog=EPILOG)
 @click.option("--model", help="Model to export; --list shows all.")
@@ -123,6 +126,10 @@ def command(
         raise UsageError("no model: name one as --model (trk-export --list shows all), or give --weights")
     if winograd and (precision != "fp32" or engine):
         raise UsageError("--winograd is for ONNX Runtime on a CPU, in FP32: leave --precision and --engine out")
+    if out and out.suffix.lower() in NO_BUNDLE:
+        raise UsageError(
+            f"--out {out} is to be a folder or a .trk file: a bundle is two graphs and what belongs to them"
+        )
     check_engine(engine, capabilities, out)
     if ranges and precision != "fp16":
         raise UsageError("--ranges says what FP16 has to hold: it goes with --precision fp16")

@@ -22,9 +22,9 @@ from ..weights.clips import sample
 from .batch import run_batch, videos_of
 from .command import EXIT_INTERRUPTED, run, traceback_option
 from .outputs import Outputs
-from .running import Tally, check_outputs, describe, has_several, hushed, open_tracker
+from .running import Tally, check_outputs, corners_hint, describe, has_several, hushed, open_tracker
 from .tables import console, progress_bar, say, stage_table
-from .values import parse_seeds
+from .values import BundlePath, parse_seeds
 from .web import run_web
 from .window import NO_TARGET, draw_targets, has_display
 
@@ -66,7 +66,9 @@ Examples:
     "--raw", metavar="WxH[:FORMAT[:FPS]]", help="VIDEO is - and brings bare pictures: 640x480, 640x480:gray:30."
 )
 @click.option(
-    "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
+    "--bundle",
+    type=BundlePath(),
+    help="Bundle to track with: a folder, a .trk file, or int8, the default in INT8. Default: the one shipped.",
 )
 @click.option("--preset", help="One of the bundle's sets of hyper-parameters, or a file that trk-tune wrote.")
 @click.option(
@@ -192,6 +194,8 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
             form, relative = "xywh", False
             if has_several(seeds):
                 tracker = open_tracker(options, several=True)
+        if form == "xywh" and not relative and loud and (hint := corners_hint(seeds, source.size_wh)):
+            say(f"trk-run: {hint}", style="yellow")
         tally = Tally()
         several = has_several(seeds)
         followers = MultiTracker(tracker, threads=options["threads"]) if several else tracker
@@ -217,6 +221,8 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
     pictures, lines = why.write() if why else ([], [])
     if loud:
         _report(tally, tracker, [*outputs.paths, *pictures])
+        if not outputs.paths and "-" not in map(str, options["boxes"]):
+            say("no boxes were kept: --boxes boxes.csv and --out tracked.mp4 do that", style="yellow")
         for line in lines:
             say(line)
     if interrupted:

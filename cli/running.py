@@ -89,6 +89,18 @@ def describe(video: str, seeds: Sequence[Seed], tracker: Tracker) -> dict[str, o
     }
 
 
+def corners_hint(seeds: Sequence[Seed], size_wh: tuple[int, int]) -> str | None:
+    """Return a line where x,y,w,h of `seeds` reach far out of the frame, and would fit it as two corners."""
+    width, height = size_wh
+    for seed in seeds:
+        x, y, w, h = seed.numbers
+        is_far_out = x + w > 1.1 * width or y + h > 1.1 * height
+        if is_far_out and x < w <= width and y < h <= height:
+            shown = ",".join(f"{value:g}" for value in seed.numbers)
+            return f"box {shown} reaches out of the frame {width}x{height}: are these corners? Then --init-format xyxy"
+    return None
+
+
 @contextmanager
 def hushed(quiet: bool) -> Iterator[None]:
     """Meanwhile trk's log tells errors only, if `quiet`."""

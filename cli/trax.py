@@ -8,7 +8,7 @@ import click
 from ..bench.trax_server import serve
 from ..engine.tracker import Tracker
 from .command import run, traceback_option
-from .values import parse_params
+from .values import BundlePath, parse_params
 
 EPILOG = """\b
 In the trackers.ini of a VOT workspace:
@@ -21,7 +21,9 @@ In the trackers.ini of a VOT workspace:
 
 @click.command("trk-trax", epilog=EPILOG)
 @click.option(
-    "--bundle", type=click.Path(), help="Bundle to track with: a folder or a .trk file. Default: the one shipped."
+    "--bundle",
+    type=BundlePath(),
+    help="Bundle to track with: a folder, a .trk file, or int8, the default in INT8. Default: the one shipped.",
 )
 @click.option("--preset", help="One of the bundle's sets of hyper-parameters, or a file of trk-tune.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")

@@ -6,12 +6,24 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
+import click
+
 from ..engine.result import Box
 from ..errors import BoxError, UsageError
 from ..video.seeds import Seed, number_targets, read_seeds
+from ..weights.shipped import BUNDLES, default_bundle
 
 PRESET_FILE = ".json"
 BOX_FILES = (".csv", ".json", ".jsonl")
+
+
+class BundlePath(click.Path):
+    """A folder or a .trk file; or the name of a bundle that ships, where nothing here has that name."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path. Raises BundleError where what ships is missing."""
+        is_shipped = str(value) in BUNDLES and not Path(value).exists()
+        return super().convert(default_bundle(str(value)) if is_shipped else value, param, ctx)
 
 
 def parse_box(text: str) -> Box:

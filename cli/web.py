@@ -20,7 +20,7 @@ def run_web(
         from ..web.server import address, bind, make_server, new_token
         from ..web.session import Session
     except ImportError as error:
-        raise UsageError(f"--web needs {error.name}: pip install trk-engine[web]") from None
+        raise UsageError(f"--web needs {error.name}: pip install 'trk-engine[web]'") from None
     host, token = options["host"], new_token()
     listener = bind(host, options["port"])
     with listener:

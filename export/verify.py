@@ -66,7 +66,7 @@ def run(model: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
     try:
         import onnxruntime
     except ImportError:
-        raise BackendError("the check of an export needs ONNX Runtime: pip install trk-engine[cpu]") from None
+        raise BackendError("the check of an export needs ONNX Runtime: pip install 'trk-engine[cpu]'") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:

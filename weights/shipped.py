@@ -7,15 +7,18 @@ from typing import NamedTuple
 from ..errors import BundleError, CheckpointError
 
 HERE = Path(__file__).parent
-DEFAULT = "default.trk"
+BUNDLES = {"default": "default.trk", "int8": "siamrpnpp_light_int8.trk"}
+"""What ships, by the names that `--bundle` takes."""
 _FIELD = re.compile(r"^(Licence|Notice): (.+)$", re.MULTILINE)
 
 
-def default_bundle() -> Path:
-    """Return the path of the bundle that is used when none is named."""
-    path = HERE / DEFAULT
+def default_bundle(name: str = "default") -> Path:
+    """Return the path of the bundle that is used when none is named, or of another that ships: "int8"."""
+    if name not in BUNDLES:
+        raise BundleError(f"no bundle {name!r} ships with trk: it has {', '.join(BUNDLES)}")
+    path = HERE / BUNDLES[name]
     if not path.is_file():
-        raise BundleError(f"this installation of trk lacks its default bundle ({path}): reinstall trk-engine")
+        raise BundleError(f"this installation of trk lacks its bundle {name} ({path}): reinstall trk-engine")
     return path
 
 

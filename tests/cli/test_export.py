@@ -125,6 +125,7 @@ def test_list_has_a_line_for_every_variant(trk_export):
         ([*NANO, "--random", "--winograd", "--precision", "fp16"], "--winograd is for ONNX Runtime on a CPU"),
         ([*NANO, "--random", "--winograd", "--engine", "tensorrt"], "--winograd is for ONNX Runtime on a CPU"),
         ([*NANO, "--weights", "nowhere.pth"], "nowhere.pth"),
+        ([*NANO, "--random", "--out", "nano.onnx"], "a folder or a .trk file"),
         (["--model", "siamfc", "--weights", "{checkpoint}"], "nanotrackv1.pth"),
         (["--model", "siamfc", "--variant", "alexnet", "--weights", "{checkpoint}"], "nanotrack/v1"),
     ],

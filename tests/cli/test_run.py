@@ -142,6 +142,25 @@ def test_random_weights_are_told(trk_run, clip, bundle_copy):
     assert trk_run(clip.video, "--init", clip.init, "--bundle", bundle_copy, "--quiet")[2] == []
 
 
+def test_corners_taken_for_a_size_are_told(trk_run, clip, tiny_trk):
+    corners = ("--init", "200,100,260,170", "--end", 1, "--bundle", tiny_trk)
+    assert any("reaches out of the frame 320x240" in line for line in trk_run(clip.video, *corners)[2])
+    said = trk_run(clip.video, *corners, "--init-format", "xyxy")[2]
+    assert not any("reaches out" in line for line in said)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_run_that_keeps_nothing_says_so(trk_run, clip, tiny_trk, kept):
+    _, _, lines = trk_run(clip.video, "--init", clip.init, "--bundle", tiny_trk, *(["--boxes", "-"] if kept else []))
+    assert any("no boxes were kept" in line for line in lines) is not kept
+
+
+def test_what_ships_has_names(trk_run, clip, tmp_path):
+    boxes = tmp_path / "b.json"
+    assert trk_run(clip.video, "--init", clip.init, "--end", 1, "--bundle", "default", "--boxes", boxes)[0] == 0
+    assert json.loads(boxes.read_text())["variant"] == "light"
+
+
 def test_a_single_image_is_a_video_of_one_frame(trk_run, clip, tiny_trk, tmp_path):
     boxes = tmp_path / "b.csv"
     image = clip.folder / "000.png"
@@ -279,7 +298,7 @@ def test_page_without_its_extra(clip, tiny_trk):
     program = "import sys; sys.modules['fastapi'] = None; from trk.cli.run import main; main()"
     done = call(program, clip.video, "--web", "--bundle", tiny_trk)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "trk-run: --web needs fastapi: pip install trk-engine[web]\n"
+    assert done.stderr == "trk-run: --web needs fastapi: pip install 'trk-engine[web]'\n"
 
 
 def test_page_on_a_port_in_use(refused, clip, tiny_trk):
@@ -421,6 +440,7 @@ def test_init_that_is_one(trk_run, clip, tiny_trk, init):
         (["{video}", "--demo"], "leave VIDEO and --init out"),
         (["{video}", "--init", "{init}", "--intt"], "trk-run --help"),
         (["{video}", "{video}", "--init", "{init}"], "trk-run --help"),
+        (["{video}", "--init", "90", "70", "48", "48"], "belong together, --init 120,80,60,40"),
     ],
 )
 def test_option_that_makes_no_sense(refused, clip, tiny_trk, args, words):

@@ -16,6 +16,14 @@ def test_an_installation_without_its_default_bundle_says_so(empty):
         shipped.default_bundle()
 
 
+def test_what_ships_has_names():
+    found = [shipped.default_bundle(name) for name in shipped.BUNDLES]
+    assert found[0] == shipped.default_bundle()
+    assert len(set(found)) == 2
+    with pytest.raises(BundleError, match="it has default, int8"):
+        shipped.default_bundle("int4")
+
+
 @pytest.mark.parametrize("there", ["net.safetensors", "net.md"])
 def test_weights_without_their_card_are_not_used_nor_a_card_without_weights(empty, there):
     (empty / there).write_text("Licence: MIT\n")
