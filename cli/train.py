@@ -24,7 +24,7 @@ Examples:
 @click.option(
     "--data",
     multiple=True,
-    metavar="[LAYOUT:]PATH",
+    metavar="LAYOUT:PATH",
     help="Training data: got10k, lasot, trackingnet, coco, vid, ytbb, csv, shards, images. Repeatable.",
 )
 @click.option("--use", "uses", multiple=True, help="Uses that a source of shards may state. Default: permissive, web.")
@@ -47,7 +47,7 @@ Examples:
 def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
     """Train a model of the registry; kill it whenever you like, --resume goes on exactly."""
     _require_torch()
-    from ..train.session import Session, read_options, write_options
+    from ..train.session import WEIGHTS, Session, read_options, write_options
 
     if resume:
         options = read_options(out)
@@ -71,7 +71,9 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         training.train(session.validate(), told)
     session.finish(training)
     if not quiet:
-        console.print(f"{training.step} steps in {training.seconds:.0f} s, best accuracy {training.best:.4f}")
+        best = f", best accuracy {training.best:.4f}" if options["val"] else ""
+        console.print(f"{training.step} steps in {training.seconds:.0f} s of training{best}")
+        console.print(f"a bundle of it: trk-export --weights {out / WEIGHTS} --out tracker.trk", soft_wrap=True)
     click.echo(str(out))
     return 0
 

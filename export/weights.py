@@ -25,12 +25,13 @@ def choose(model: str | None, variant: str | None, weights: Path | None) -> tupl
     net = row.build()
     load_into(net, checkpoint)
     licence = row.checkpoint.licence if row.checkpoint else "not known to trk"
+    stated = checkpoint.about.get("licence")
     provenance = Weights(
         origin="checkpoint",
         file=checkpoint.file,
         sha256=checkpoint.sha256,
-        licence=licence,
-        notice=f"weights as published by {row.source}, if this is upstream's file",
+        licence=stated or licence,
+        notice="" if stated else f"weights as published by {row.source}, if this is upstream's file",
     )
     return row, net, provenance
 
@@ -38,7 +39,7 @@ def choose(model: str | None, variant: str | None, weights: Path | None) -> tupl
 def _shipped(row: Row) -> tuple[Row, SiameseNet, Weights]:
     if row.shipped is None:
         where = (
-            f"upstream publishes {row.checkpoint.file} at {row.checkpoint.where}; give it as --weights"
+            f"upstream publishes {row.checkpoint.file} ({row.checkpoint.where}): give it as --weights"
             if row.checkpoint
             else "none are published"
         )

@@ -28,6 +28,8 @@ from .tracks import Track
 
 OPTIONS = "options.json"
 WEIGHTS = "weights.safetensors"
+OWN = "not stated: trained with trk-train"
+"""Licence of weights trained here."""
 TRUNK = "mobilenetv2_imagenet.safetensors"
 """ImageNet weights of the light model's trunk, which ship with trk."""
 
@@ -91,7 +93,7 @@ class Session:
         state = run.average.state_dict()
         if (self.out / BEST).is_file():
             state = torch.load(self.out / BEST, weights_only=True)["net"]
-        write_weights(self.out / WEIGHTS, state)
+        write_weights(self.out / WEIGHTS, state, about={"model": self.row.name, "licence": OWN})
         plot(self.out)
 
     def _network(self) -> SiameseNet:
@@ -129,8 +131,13 @@ class Session:
         return FeatureBatches(rounds, self.options["batch"], self.options["seed"]), light_loss
 
 
-def write_weights(path: Path, state: dict[str, torch.Tensor], half: bool = True) -> None:
-    """Write parameters as safetensors, kernels as float16 where `half`; counters of batch norms are left out."""
+def write_weights(
+    path: Path, state: dict[str, torch.Tensor], half: bool = True, about: dict[str, str] | None = None
+) -> None:
+    """Write parameters as safetensors, kernels as float16 where `half`; counters of batch norms are left out.
+
+    `about`: what `trk-export` is to read of them.
+    """
     from safetensors.torch import save_file
 
     kept = {
@@ -138,7 +145,7 @@ def write_weights(path: Path, state: dict[str, torch.Tensor], half: bool = True)
         for name, value in state.items()
         if not name.endswith("num_batches_tracked")
     }
-    save_file(kept, str(path))
+    save_file(kept, str(path), about)
 
 
 def load_parts(net: SiameseNet, path: Path) -> None:

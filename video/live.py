@@ -109,7 +109,7 @@ class LiveSource(Source):
                         break
                 why = "it ended"
             except SourceError as error:
-                why = str(error)
+                why = str(error).removeprefix(f"{self.name} ")
             finally:
                 if source is not None:
                     source.close()

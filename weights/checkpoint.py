@@ -11,7 +11,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ class Checkpoint:
     sha256: str
     file: str
     kind: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    """What trk wrote into it: `model` (a row's name) and `licence`, where it wrote the file."""
 
 
 def read_checkpoint(path: Path | str) -> Checkpoint:
@@ -51,6 +53,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     kind = _kind(path, head)
     try:
         tensors = _weights(READERS[kind](path), path.name)
+        about = _about(path) if kind == "safetensors" else {}
         if is_tensorflow(tensors):
             tensors = from_tensorflow(tensors)
     except RefusedError as error:
@@ -64,7 +67,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         raise CheckpointError(f"{path.name} is damaged or cut short ({kind}): {_line(error)}; fetch it anew") from error
     if not tensors:
         raise CheckpointError(f"{path.name} holds no weights: trk looks for tensors by name, or below {WRAPPERS[0]!r}")
-    return Checkpoint(tensors, digest, path.name, kind)
+    return Checkpoint(tensors, digest, path.name, kind, about)
 
 
 def write_safetensors(
@@ -147,6 +150,12 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
     return tensors
+
+
+def _about(path: Path) -> dict[str, str]:
+    with safetensors.safe_open(path, "pt") as file:
+        words: dict[str, str] = file.metadata() or {}
+    return {name: words[name] for name in ("model", "licence") if name in words}
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

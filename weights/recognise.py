@@ -49,8 +49,8 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Row:
     """Return the row, among those of `model` if it is given, whose network the checkpoint fills with the least left
     over.
 
-    Rows of one structure (SiamRPNvot and SiamRPNotb) are told apart by the name that upstream gave the file. Raises
-    CheckpointError where nothing fits, or where several fit equally: their names are listed.
+    Rows of one structure (SiamRPNvot and SiamRPNotb) are told apart by what trk wrote into the file, or else by the name
+    that upstream gave it. Raises CheckpointError where nothing fits, or where several fit equally: their names are listed.
     """
     rows = [row for row in ROWS if model in (None, row.model)]
     if not rows:
@@ -68,6 +68,8 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Row:
         raise CheckpointError(f"{checkpoint.file} fits no model; the nearest is {row.name}: {_reasons(nearest)}")
     least = min(len(comparison.stray) for _, comparison in fitting)
     best = [row for row, comparison in fitting if len(comparison.stray) == least]
+    if len(best) > 1:
+        best = [row for row in best if row.name == checkpoint.about.get("model")] or best
     if len(best) > 1:
         best = [row for row in best if _published_as(row) == checkpoint.file.lower()] or best
     if len(best) > 1:

@@ -15,6 +15,8 @@ from train_data import moving_squares
 
 from trk.cli.command import run
 from trk.cli.train import command
+from trk.export.weights import choose
+from trk.train.session import OWN
 
 COMMAND = [sys.executable, "-c", "import sys; from trk.cli.train import main; sys.argv[0] = 'trk-train'; main()"]
 SMALL = ["--model", "nanotrack", "--variant", "v2", "--steps", "6", "--batch", "2", "--quiet"]
@@ -34,6 +36,18 @@ def test_a_run_leaves_weights_metrics_options_and_a_checkpoint(tmp_path: Path) -
     assert rows[-1]["step"] == "6"
     assert float(rows[-1]["loss"]) > 0
     assert json.loads((tmp_path / "run" / "options.json").read_text())["model"] == "nanotrack"
+
+
+def test_weights_say_whose_they_are_and_a_run_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    moving_squares(tmp_path / "data")
+    words = [*SMALL[:-1], "--data", f"got10k:{tmp_path / 'data'}", "--out", str(tmp_path / "run")]
+    assert run(command, words) == 0
+    out, told = capsys.readouterr()
+    assert out == f"{tmp_path / 'run'}\n"
+    assert f"trk-export --weights {tmp_path / 'run' / 'weights.safetensors'}" in told
+    assert "accuracy" not in told
+    row, _, provenance = choose(None, None, tmp_path / "run" / "weights.safetensors")
+    assert (row.name, provenance.licence, provenance.notice) == ("nanotrack/v2", OWN, "")
 
 
 @pytest.mark.slow

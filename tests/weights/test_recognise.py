@@ -1,6 +1,7 @@
 """A checkpoint finds its row, fills its network whole, or the error says what is wrong and whose it is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,12 @@ def test_every_row_is_recognised_by_its_keys_and_shapes(name: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         recognise(checkpoint(empty(name)))
     assert ", ".join(other.name for other in same) + " equally well" in str(caught.value)
+
+
+def test_what_trk_wrote_into_a_file_tells_rows_of_one_structure_apart() -> None:
+    for name in ("siamrpnpp/light", "siamrpnpp/small"):
+        own = replace(checkpoint(empty("siamrpnpp/light")), about={"model": name})
+        assert recognise(own).name == name
 
 
 def test_old_checkpoints_without_batch_counters_are_recognised() -> None:
