@@ -25,7 +25,7 @@ from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
 from .eval_tables import notes, published_table, sequence_table, summary_table
 from .tables import console, print_data, progress_bar, say
-from .values import parse_params
+from .values import BundlePath, parse_params
 
 EPILOG = """\b
 Examples:
@@ -51,9 +51,10 @@ runs_option = click.option(
 @click.option(
     "--bundle",
     "bundles",
-    type=click.Path(path_type=Path),
+    type=BundlePath(path_type=Path),
     multiple=True,
-    help="Bundle to evaluate; may be given more than once. Default, where no --tracker is named: the one shipped.",
+    help="Bundle to evaluate, or default, int8: those that ship; may be given more than once. Default, where no "
+    "--tracker is named: default.",
 )
 @click.option("--tracker", "peers", multiple=True, help=f"Another tracker: {'; '.join(KINDS.values())}.")
 @click.option(

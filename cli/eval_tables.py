@@ -77,7 +77,8 @@ def published_table(found: "Many[Compared]") -> Table:
 
 def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, side_by_side: bool) -> Iterator[str]:
     """Yield what has to be known to read the figures."""
-    yield f"Percent; in brackets the 95 % interval of a bootstrap over sequences. Counted as {rule.name}: {rule.source}"
+    yield "Percent; in brackets the 95 % interval of a bootstrap over sequences"
+    yield f"Counted by the rules '{rule.name}' (--convention), those of {rule.source}"
     for one in sets:
         if one.spec.identity().get("weights") == "random":
             yield f"{one.spec.label} has random weights: its accuracy means nothing"

@@ -25,7 +25,7 @@ from .command import EXIT_INTERRUPTED, run, traceback_option
 from .eval import read_sequences, runs_option
 from .eval_tables import TITLES
 from .tables import console, progress_bar
-from .values import parse_params
+from .values import BundlePath, parse_params
 
 EPILOG = """\b
 Examples:
@@ -38,8 +38,8 @@ Examples:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path),
-    help="Bundle to tune: a folder or a .trk file. Default: the one shipped.",
+    type=BundlePath(path_type=Path),
+    help="Bundle to tune: a folder, a .trk file, or int8, the default in INT8. Default: the one shipped.",
 )
 @click.option("--preset", help="The bundle's set of hyper-parameters to start from, or a file of trk-tune.")
 @click.option("--param", "wanted", multiple=True, help="Parameter to search. Default: all of which a range is known.")

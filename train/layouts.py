@@ -45,17 +45,25 @@ def read_trackingnet(folder: Path) -> list[Track]:
 
 
 def read_coco(folder: Path) -> list[Track]:
-    """COCO: annotations/instances_*.json beside the image folders; each object a track of one picture."""
-    tracks = []
+    """COCO: annotations/instances_*.json beside the image folders.
+
+    Each object is a track of one picture; those with a `track_id`, as in what trk-run labelled, are frames of one video.
+    """
+    tracks: list[Track] = []
     for path in sorted(folder.glob("annotations/instances_*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
-        place = folder / path.stem.removeprefix("instances_")
+        place = folder / path.stem.removeprefix("instances_").removesuffix(".coco")
         names = {image["id"]: image["file_name"] for image in content["images"]}
+        videos: defaultdict[str, list[Frame]] = defaultdict(list)
         for found in content["annotations"]:
             box = _box(found["bbox"])
             if not found.get("iscrowd") and usable(box):
-                frame = Frame(place / names[found["image_id"]], box)
-                tracks.append(Track(f"{path.stem}/{found['id']}", "coco", "still", (frame,)))
+                frame = Frame(place / names[found["image_id"]], box, number=found["image_id"])
+                if "track_id" in found:
+                    videos[f"{path.stem}/track {found['track_id']}"].append(frame)
+                else:
+                    tracks.append(Track(f"{path.stem}/{found['id']}", "coco", "still", (frame,)))
+        tracks += [Track(name, "coco", "video", tuple(frames)) for name, frames in videos.items()]
     return tracks
 
 

@@ -11,6 +11,7 @@ import pytest
 from trk.errors import SourceError, UsageError
 from trk.train.layouts import read_data
 from trk.train.tracks import Images
+from trk.video.boxes import Record, open_sink
 
 from shared import shared_path
 
@@ -66,6 +67,21 @@ def test_coco_objects_are_tracks_of_one_picture_without_crowds(tmp_path: Path) -
     (track,) = read_data([f"coco:{tmp_path}"])
     assert track.kind == "still"
     assert Images().read(track.frames[0]).shape == (*SIZE, 3)
+
+
+def test_what_trk_run_labelled_is_a_track_of_each_target(tmp_path: Path) -> None:
+    place = tmp_path / "annotations" / "instances_clip.coco.json"
+    place.parent.mkdir()
+    with open_sink(place, about={"size_wh": [64, 48]}, several=True) as sink:
+        for number in range(3):
+            _image(tmp_path / "clip" / f"{number:06d}.jpg")
+            for target in (1, 2):
+                lost = (number, target) == (1, 2)
+                sink.write(Record(number, number / 25, (target, 2.0, 30.0, 40.0), 0.9, lost=lost, target=target))
+    first, second = read_data([f"coco:{tmp_path}"])
+    assert (first.kind, [frame.number for frame in first.frames]) == ("video", [0, 1, 2])
+    assert [(frame.number, frame.box) for frame in second.frames] == [(n, (2.0, 2.0, 30.0, 40.0)) for n in (0, 2)]
+    assert Images().read(second.frames[1]).shape == (*SIZE, 3)
 
 
 def test_vid_objects_of_one_video_are_tracks_of_their_own(tmp_path: Path) -> None:
