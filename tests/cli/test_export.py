@@ -82,7 +82,10 @@ def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypat
     tracker = Tracker("bundles/siamfc-alexnet", threads=1)
     tracker.init(clip.frames[0], clip.boxes[0])
     assert tracker.update(clip.frames[1]).frame_index == 1
-    assert run(run_command, [str(clip.folder), "--init", clip.init, "--bundle", "bundles/siamfc-alexnet"]) == 0
+    assert (
+        run(run_command, [str(clip.folder), "--init", clip.init, "--end", "2", "--bundle", "bundles/siamfc-alexnet"])
+        == 0
+    )
     assert "random weights" in capsys.readouterr().err
 
 

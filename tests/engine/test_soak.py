@@ -60,7 +60,7 @@ def test_targets_that_begin_and_end_leave_nothing(tiny_bundle, clip):
 
 
 def test_trackers_that_are_loaded_and_dropped_leave_nothing(tiny_trk, clip):
-    assert grown(lambda: track(tiny_trk, clip.frames[:2], clip.boxes[0]), 20, 150) < ROOM
+    assert grown(lambda: track(tiny_trk, clip.frames[:2], clip.boxes[0]), 20, 60) < ROOM
 
 
 def test_several_targets_that_come_and_go_leave_nothing(tiny_bundle, clip):
@@ -72,7 +72,7 @@ def test_several_targets_that_come_and_go_leave_nothing(tiny_bundle, clip):
         for target in targets:
             tracker.remove(target)
 
-    assert grown(work, 20, 150) < ROOM
+    assert grown(work, 10, 60) < ROOM
 
 
 @pytest.mark.slow

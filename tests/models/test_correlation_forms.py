@@ -64,7 +64,7 @@ def test_banded_kernel_written_out() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network_in_another_form_gives_the_same_maps(name: str, form: str) -> None:
     net = network(name).fused()
-    z, x = crops(net, 2)
+    z, x = crops(net, 1)
     kernels = net.template(z)
     expected = net.search(x, *kernels)
     correlation.set_form(net, form)
