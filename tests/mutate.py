@@ -30,7 +30,12 @@ TESTS = {
     "engine/bundle.py": ["engine/test_bundle.py"],
     "engine/confidence.py": ["engine/test_confidence.py", "engine/test_lost.py"],
     "engine/crop.py": ["engine/test_crop_rules.py", "engine/test_crop.py"],
-    "engine/geometry.py": ["engine/test_crop_rules.py", "engine/test_target.py", "engine/test_crop.py"],
+    "engine/geometry.py": [
+        "engine/test_geometry.py",
+        "engine/test_crop_rules.py",
+        "engine/test_target.py",
+        "engine/test_crop.py",
+    ],
     "engine/manifest.py": ["engine/test_manifest.py", "engine/test_bundle.py"],
     "engine/params.py": ["engine/test_manifest.py", "engine/test_tracker.py"],
     "engine/regions.py": ["engine/test_crop_rules.py", "engine/test_manifest.py"],

@@ -119,6 +119,19 @@ def test_step_chooses_and_smooths_as_the_formulas_say(kind, side, params):
         np.testing.assert_allclose(box[0], expected_box, rtol=1e-5, atol=1e-4)
 
 
+def test_two_targets_at_once_are_each_their_own():
+    step, params = anchor_step(5, 255), torch.tensor((0.05, 0.4, 0.3))
+    given = [(*maps("pairs", 5, seed), (30.0 + seed, 50.0)) for seed in range(2)]
+    cls, loc = (torch.tensor(np.concatenate([one[part] for one in given]), dtype=torch.float32) for part in (0, 1))
+    box, score, best = step(cls, loc, torch.tensor([one[2] for one in given]), params)
+    assert (box.shape, score.shape, best.shape) == ((2, 4), (2,), (2,))
+    for number, (one_cls, one_loc, size) in enumerate(given):
+        expected_box, expected_score, expected_best = chosen(step, one_cls, one_loc, size, params.tolist())
+        assert int(best[number]) == expected_best
+        assert float(score[number]) == pytest.approx(expected_score, abs=1e-6)
+        np.testing.assert_allclose(box[number], expected_box, rtol=1e-5, atol=1e-4)
+
+
 def test_what_is_not_asked_for_is_as_pysot_and_nanotrack_have_it():
     plain, whole = AnchorDecode(5), AnchorDecode(5, stride=8, base=8, scales=(8.0,), ratios=RATIOS)
     for name in ("x", "y", "w", "h"):
