@@ -54,13 +54,15 @@ def table(columns: Columns) -> str:
 
 
 def plot(columns: Columns, path: Path) -> None:
-    """Draw score against overlap, a panel for each bundle."""
+    """Draw score against overlap, a panel for each bundle, three in a row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.5 * len(columns), 4), layout="constrained")
+    wide = min(3, len(columns))
+    rows = -(-len(columns) // wide)
+    figure = Figure(figsize=(4 * wide, 3.2 * rows), layout="constrained")
     for number, (name, runs) in enumerate(columns.items(), start=1):
-        axes = figure.add_subplot(1, len(columns), number, xlabel="overlap (absent: 0)", ylabel="score", title=name)
+        axes = figure.add_subplot(rows, wide, number, xlabel="overlap (absent: 0)", ylabel="score", title=name)
         score, lost, value = judged(runs)
         axes.scatter(value, score, s=4, alpha=0.4, c=np.where(lost, "tab:red", "tab:blue"))
     FigureCanvasAgg(figure).print_png(str(path))  # type: ignore[no-untyped-call]
