@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 import cv2
 import numpy as np
 
-from .engine.result import Result
 from .errors import UsageError
 from .tracking import Followed, Tracked
-from .video.draw import PALETTE, draw
+from .video.draw import draw_all
 from .video.source import Image
 
 One = TypeVar("One", Tracked, Followed)
@@ -74,21 +73,9 @@ def _show(display: Any, handle: Any, one: Tracked | Followed, width: int) -> Any
 
 
 def _drawn(one: Tracked | Followed) -> Image:
-    results: dict[int, Result] = one.results if isinstance(one, Followed) else {1: one.result}
+    if isinstance(one, Tracked):
+        one = Followed(one.frame, {1: one.result}, one.decode, one.stages)
     seconds = sum(one.stages)
-    image = one.frame.image
-    index: int | None = one.frame.index
     speed = 1 / seconds if seconds > 0 else None
-    for target, result in results.items():
-        image = draw(
-            image,
-            result.box,
-            label=f"#{target}" if len(results) > 1 else "",
-            score=result.score,
-            fps=speed,
-            lost=result.lost,
-            frame_index=index,
-            colour=PALETTE[(target - 1) % len(PALETTE)],
-        )
-        index, speed = None, None  # once a picture
-    return image
+    numbered = len(one.results) > 1
+    return draw_all(one.frame.image, one.records(), numbered=numbered, fps=speed, frame_index=one.frame.index)

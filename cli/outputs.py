@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ..engine.result import Result
 from ..tracking import Followed
 from ..video.boxes import STDOUT, open_sink
-from ..video.draw import PALETTE, draw
+from ..video.draw import draw_all
 from ..video.sheet import ContactSheet
-from ..video.source import Image, Source
+from ..video.source import Source
 from ..video.writer import open_video
 
 
@@ -56,7 +55,8 @@ class Outputs:
         if self._video:
             seconds = sum(result.time for result in one.results.values())
             self._recent = 0.9 * self._recent + 0.1 * seconds if self._recent else seconds
-            picture = self._drawn(frame.image, one.results, frame.index)
+            fps = 1 / self._recent if self._recent else None
+            picture = draw_all(frame.image, one.records(), numbered=self._several, fps=fps, frame_index=frame.index)
         drawn = time.perf_counter()
         if self._video and picture is not None:
             if self._first_time is None:
@@ -75,27 +75,11 @@ class Outputs:
             {"write": written - drawn} if self.paths else {},
         )
 
-    def _drawn(self, image: Image, results: Mapping[int, Result], index: int | None) -> Image:
-        fps = 1 / self._recent if index is not None and self._recent else None
-        for target, result in results.items():
-            image = draw(
-                image,
-                result.box,
-                label=f"#{target}" if self._several else "",
-                score=result.score,
-                fps=fps,
-                lost=result.lost,
-                frame_index=index,
-                colour=PALETTE[(target - 1) % len(PALETTE)],
-            )
-            fps, index = None, None  # once a picture
-        return image
-
     def _to_sheet(self, one: Followed) -> None:
         assert self._sheet is not None
         frame, results = one.frame, one.results
         if self._several:
-            self._sheet.add(frame.index, self._drawn(frame.image, results, None))
+            self._sheet.add(frame.index, draw_all(frame.image, one.records(), numbered=True))
         else:
             (result,) = results.values()
             self._sheet.add(frame.index, frame.image, result.box, lost=result.lost, score=result.score)

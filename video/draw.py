@@ -1,12 +1,13 @@
 """A result drawn into a frame: box, label, score, speed; sized by the picture, readable on any background."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .record import Box
+from .record import Box, Record
 from .source import Image
 
 Colour = tuple[int, int, int]
@@ -77,6 +78,38 @@ def draw(
     A lost target has the colour LOST and a dashed box. `frame_index` and `fps` stand in the upper left corner.
     """
     canvas: Image = image.copy()
+    _draw_on(canvas, box, label, score, fps, lost, frame_index, colour)
+    return canvas
+
+
+def draw_all(
+    image: Image,
+    records: Iterable[Record],
+    *,
+    numbered: bool,
+    fps: float | None = None,
+    frame_index: int | None = None,
+) -> Image:
+    """A copy of the frame with the box of every record, in its target's colour and, if `numbered`, with its number."""
+    canvas: Image = image.copy()
+    for record in records:
+        label = f"#{record.target}" if numbered else ""
+        colour = PALETTE[(record.target - 1) % len(PALETTE)]
+        _draw_on(canvas, record.box, label, record.score, fps, record.lost, frame_index, colour)
+        fps, frame_index = None, None  # once a picture
+    return canvas
+
+
+def _draw_on(
+    canvas: Image,
+    box: Box | None,
+    label: str,
+    score: float | None,
+    fps: float | None,
+    lost: bool,
+    frame_index: int | None,
+    colour: Colour,
+) -> None:
     measures = Measures.of(canvas.shape)
     colour = LOST if lost else colour
     if box is not None and np.isfinite(box).all():
@@ -90,7 +123,6 @@ def draw(
     status = "   ".join(word for word in words if word)
     if status:
         _draw_status(canvas, status, measures)
-    return canvas
 
 
 def _corners(canvas: Image, box: Box) -> tuple[int, int, int, int]:

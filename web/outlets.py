@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from ..video.boxes import Mark, TextSink
-from ..video.draw import PALETTE, draw
+from ..video.draw import draw_all
 from ..video.formats import open_format
 from ..video.record import Record
 from ..video.source import Frame, Image, Source
@@ -137,7 +137,7 @@ class VideoOutlet(Outlet):
     def _flush(self) -> None:
         if self._last is not None:
             (frame, records), self._last = self._last, None
-            self._writer.write(drawn(frame, records), frame.time)
+            self._writer.write(_drawn(frame, records), frame.time)
 
 
 class Outlets:
@@ -203,21 +203,9 @@ def write_video(video: str, journal: Journal, path: Path) -> bool:
             while number < frame.index:
                 number, group = next(frames, (frame.index + 1, iter(())))
                 records = list(group)
-            writer.write(drawn(frame, records if number == frame.index else []), frame.time)
+            writer.write(_drawn(frame, records if number == frame.index else []), frame.time)
     return True
 
 
-def drawn(frame: Frame, records: Sequence[Record]) -> Image:
-    """The frame's picture with its boxes."""
-    image = frame.image
-    for number, record in enumerate(records):
-        image = draw(
-            image,
-            record.box,
-            label=f"#{record.target}",
-            score=record.score,
-            lost=record.lost,
-            frame_index=None if number else frame.index,
-            colour=PALETTE[(record.target - 1) % len(PALETTE)],
-        )
-    return image
+def _drawn(frame: Frame, records: Sequence[Record]) -> Image:
+    return draw_all(frame.image, records, numbered=True, frame_index=frame.index)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from small_clips import picture
 
-from trk.video.draw import LOST, TRACKED, draw
+from trk.video.draw import LOST, PALETTE, TRACKED, draw, draw_all
+from trk.video.record import Record
 
 
 def count_of(image: np.ndarray, colour: tuple[int, int, int]) -> int:
@@ -38,6 +39,19 @@ def test_a_lost_target_has_another_colour_and_gaps_in_its_box() -> None:
     assert (found[150, 210:350] == TRACKED).all()
     edge = (lost[270, 205:355] == LOST).all(axis=1)
     assert 0.2 < edge.mean() < 0.8
+
+
+def test_all_targets_are_drawn_at_once_as_one_after_the_other() -> None:
+    image = picture(0, (640, 480))
+    before = image.copy()
+    boxes = [(40.0, 150.0, 100.0, 100.0), (300.0, 200.0, 90.0, 120.0)]
+    records = [Record(12, 0.5, box, 0.5, number == 1, number + 1) for number, box in enumerate(boxes)]
+    found = draw_all(image, records, numbered=True, fps=30.0, frame_index=12)
+    assert (image == before).all()
+    once = draw(image, boxes[0], label="#1", score=0.5, fps=30.0, frame_index=12, colour=PALETTE[0])
+    both = draw(once, boxes[1], label="#2", score=0.5, lost=True, colour=PALETTE[1])
+    assert (found == both).all()
+    assert (draw_all(image, records[:1], numbered=False) == draw(image, boxes[0], score=0.5)).all()
 
 
 def test_words_stand_beside_the_box_and_speed_in_the_corner() -> None:
