@@ -156,6 +156,10 @@ class FakeRuntime:
     def cudaGraphInstantiate(self, graph, flags):
         return self._done("cudaGraphInstantiate", tuple(graph))
 
+    def cudaGraphDestroy(self, graph):
+        graph.clear()  # what was instantiated is another thing
+        return self._done("cudaGraphDestroy")
+
     def cudaGraphLaunch(self, graph, stream):
         self.launched += 1
         self.calls.append(("launch", stream))
@@ -189,10 +193,12 @@ class FakeContext:
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
-        return True
+        return "address" not in self.refuses
 
     def execute_async_v3(self, stream):
         assert 77 <= stream <= 76 + self.runtime.streams
+        if "run" in self.refuses:
+            return False
         addresses, shapes = dict(self.addresses), dict(self.shapes)  # a captured graph keeps those it saw
         self.runtime.put(lambda: self._run(addresses, shapes), stream)
         return True
@@ -232,6 +238,8 @@ class FakeEngine:
         return SimpleNamespace()
 
     def create_execution_context(self, config=None):
+        if "context" in self.refuses:
+            return None
         context = FakeContext(self.session, self.runtime)
         self.runtime.configs.append(config)
         context.refuses = self.refuses
@@ -259,6 +267,12 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
     """A module with TensorRT's names whose plans are ONNX graphs. `refuses`: what fails, by logging, as there."""
     refuses = set() if refuses is None else refuses
     built = []
+
+    def refuse(what, logger):
+        """As the bindings do where the library gives them nothing."""
+        if what in refuses:
+            logger.log(Logger.ERROR, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     class Parser:
         def __init__(self, network, logger):
@@ -289,7 +303,7 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
             self.data = data
 
         def serialize(self):
-            return self.data + b"timed "
+            return None if "timings" in refuses else self.data + b"timed "
 
     class Config:
         def __init__(self):
@@ -320,16 +334,17 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
     class Builder:
         def __init__(self, logger):
+            refuse("builder", logger)
             self.logger = logger
 
         def create_network(self, flags):
-            return Network(flags=flags)
+            return None if "network" in refuses else Network(flags=flags)
 
         def create_builder_config(self):
-            return Config()
+            return None if "config" in refuses else Config()
 
         def create_optimization_profile(self):
-            return Profile()
+            return None if "profile" in refuses else Profile()
 
         def build_serialized_network(self, network, config):
             if "build" in refuses:
@@ -343,6 +358,7 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
     class Runtime:
         def __init__(self, logger):
+            refuse("runtime", logger)
             self.logger = logger
 
         def deserialize_cuda_engine(self, plan):

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BackendError
+from .memory import advised
 
 Array = NDArray[Any]
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")
 NO_TIMING = 2
 """Flag of cudaEventCreateWithFlags."""
-OUT_OF_MEMORY = "cudaErrorMemoryAllocation"
 
 
 class Cuda:
@@ -133,9 +133,13 @@ class Cuda:
         self._call("cudaStreamBeginCapture", self.stream, mode, what="begin to capture a graph")
         try:
             work()
-        finally:
-            (graph,) = self._call("cudaStreamEndCapture", self.stream, what="capture a graph")
+        except BaseException:
+            with suppress(BackendError):  # what went wrong says more than what that did to the capture
+                self._call("cudaStreamEndCapture", self.stream, what="end a capture")
+            raise
+        (graph,) = self._call("cudaStreamEndCapture", self.stream, what="capture a graph")
         (ready,) = self._call("cudaGraphInstantiate", graph, 0, what="instantiate the captured graph")
+        self._call("cudaGraphDestroy", graph, what="give back a graph")
         return ready
 
     def launch(self, graph: Any) -> None:
@@ -164,9 +168,7 @@ class Cuda:
         name = str(getattr(code, "name", code))
         if name in NO_DEVICE:
             return f"no usable NVIDIA GPU ({name}): install a driver for this CUDA version, or choose --device cpu"
-        if name == OUT_OF_MEMORY:
-            return f"CUDA can't {what}: the GPU's memory is full: take a smaller model, or end what else uses the GPU"
-        return f"CUDA can't {what}: {name}"
+        return advised(f"CUDA can't {what}: {name}")
 
 
 def _line(error: Exception) -> str:

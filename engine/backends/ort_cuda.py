@@ -57,17 +57,25 @@ class OnnxRuntimeCuda(OnDevice):
         return lane
 
     def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> tuple[Any, bool]:
-        """Return a session and whether it captures graphs. The template's runs too seldom for that."""
+        """Return a session and whether it captures graphs. The template's runs too seldom for that.
+
+        ONNX Runtime captures nothing of which a part runs on the CPU; of the template that is asked apart. A graph that
+        runs otherwise says so.
+        """
         settings = {"device_id": str(self._cuda.index), "user_compute_stream": str(int(self._cuda.stream))}
         if self._manifest.precision == "fp32":
             settings["use_tf32"] = "0"  # ten bits, and FP32 was asked for
-        if graph is self._manifest.template:
-            return open_session(self._ort, bundle, graph, CUDA, settings, threads), False
+        captures = graph is not self._manifest.template
+        wanted, else_ = (
+            ({**settings, "enable_cuda_graph": "1"}, "without a CUDA graph, kernel by kernel")
+            if captures
+            else (settings, "with a part of it on the CPU")
+        )
         try:
-            return open_session(self._ort, bundle, graph, CUDA, {**settings, "enable_cuda_graph": "1"}, threads), True
+            return open_session(self._ort, bundle, graph, CUDA, wanted, threads, strict=not captures), captures
         except BundleError as error:
             session = open_session(self._ort, bundle, graph, CUDA, settings, threads)
-            log.warning("%s; it runs without a CUDA graph, kernel by kernel", error)
+            log.warning("%s; it runs %s", error, else_)
             return session, False
 
     def _work(self, graph: Graph) -> _Bound:

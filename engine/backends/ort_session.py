@@ -8,6 +8,7 @@ from typing import Any
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..manifest import Graph
+from .memory import advised, is_full
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -39,8 +40,12 @@ def open_session(
     provider: str,
     settings: Mapping[str, str] | None = None,
     threads: int | None = None,
+    *,
+    strict: bool = False,
 ) -> Any:
     """Return `graph` loaded, its weights from `bundle`; `settings` are the provider's.
+
+    `strict`: no part of it may run on the CPU, where the provider is another.
 
     Raises BundleError for a graph that can't be loaded or is not the manifest's, BackendError where the provider was
     not used: ONNX Runtime falls back to the CPU without a word.
@@ -53,15 +58,18 @@ def open_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(strict)))
     # ONNX Runtime reads these bytes where they lie until the session stands: they have to live that long.
     external = {name: bundle.read(name) for name in graph.external}
     if external:
         _add_external(ort, options, external)
     model = bundle.read(graph.file)
     try:
-        session = ort.InferenceSession(model, options, providers=[(provider, dict(settings or {}))])
+        # Its Python part would try again on the CPU after some errors, and tell that on stdout.
+        session = ort.InferenceSession(model, options, providers=[(provider, dict(settings or {}))], enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises many types of its own
-        raise BundleError(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason(error)}") from None
+        kind = BackendError if is_full(reason(error)) else BundleError
+        raise kind(advised(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason(error)}")) from None
     del external
     if session.get_providers()[0] != provider:
         raise BackendError(
@@ -78,7 +86,7 @@ def told(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise BackendError(f"ONNX Runtime failed while running {what}: {reason(error)}") from error
+        raise BackendError(advised(f"ONNX Runtime failed while running {what}: {reason(error)}")) from error
 
 
 def reason(error: Exception) -> str:

@@ -48,7 +48,8 @@ class TensorRTBackend(OnDevice):
         gpu = gpu_of(()) if portable else str(self._cuda)
         capability = self._cuda.capability if portable else ""
         built = plans(bundle, self._library, gpu, device=capability, say=say, frames=frames)
-        runtime = self._library.need(self._library.module.Runtime(self._library.logger), "start its runtime")
+        self._library.forget()
+        runtime = self._library.make("Runtime", "start its runtime (is there a GPU, and its driver?)")
         self._engines = {}
         for graph in graphs_of(self._manifest, frames):
             engine = self._library.need(

@@ -8,7 +8,8 @@ yet.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,20 @@ from ..manifest import Graph
 from ..regions import Regions
 from .base import SearchOutput
 from .events import DeviceTimes, HostMarks, Marks, TorchMarks
+from .memory import advised
 from .plans import frame_graphs, graphs_of
 from .slots import SLOTS, Shape, Slots
 from .torch_frames import TorchCarrier, downloaded
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn an error of PyTorch's (memory, a device that went away or that it has no kernels for) into one of ours."""
+    try:
+        yield
+    except RuntimeError as error:  # those of CUDA are kinds of it
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise BackendError(advised(f"PyTorch failed while {what}: {reason}")) from error
 
 
 class TorchBackend:
@@ -49,12 +61,13 @@ class TorchBackend:
 
         manifest = bundle.manifest
         self._manifest = manifest
-        self._graphs = {
-            graph.file: TorchGraph(
-                bundle.read(graph.file), device, {name: bundle.read(name) for name in graph.external}
-            )
-            for graph in graphs_of(manifest, frames)
-        }
+        with told("loading the bundle"):
+            self._graphs = {
+                graph.file: TorchGraph(
+                    bundle.read(graph.file), device, {name: bundle.read(name) for name in graph.external}
+                )
+                for graph in graphs_of(manifest, frames)
+            }
         self._framed = frame_graphs(manifest, frames)
         self._allocate()
 
@@ -64,6 +77,7 @@ class TorchBackend:
         lane._allocate()
         return lane
 
+    @told("making the graphs ready")
     def _allocate(self) -> None:
         run = _Captured if self.device == "cuda" else _Eager
         manifest = self._manifest
@@ -82,11 +96,13 @@ class TorchBackend:
         self.template_crop = self._template.host["crop"]
         self.search_crops = [runner.host["crop"] for runner in self._searches]
 
+    @told("running the template graph")
     def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> dict[str, Any]:
         """Return the kernels, tensors by name on the device."""
         out = self._template({"size": size, "params": params}, {})
         return {name: value.clone() for name, value in out.items()}
 
+    @told("running the search graph")
     def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
         """Run one search graph."""
         runner = self._searches[graph]
@@ -108,6 +124,7 @@ class TorchBackend:
         """Return the crop buffer of the graph for `targets`."""
         return self._batches[graph, targets].host["crop"]
 
+    @told("running the search graph")
     def search_batch(
         self, graph: int, kernels: Sequence[Any], size: NDArray[np.float32], params: NDArray[np.float32]
     ) -> SearchOutput:
@@ -120,6 +137,7 @@ class TorchBackend:
         """The stream that frames are copied in; None on a CPU."""
         return None if self._carrier is None else self._carrier.stream
 
+    @told("bringing a frame to the GPU")
     def take(self, frame: Frame) -> None:
         """Make `frame` the one that is searched; on CUDA graphs are captured for every new size."""
         if self._slots is None:
@@ -140,6 +158,7 @@ class TorchBackend:
         pixels: NDArray[np.uint8] = downloaded(self._torch, frame) if isinstance(frame, DeviceFrame) else frame
         return pixels
 
+    @told("running the search graph")
     def search_frame(
         self,
         graph: int,

@@ -44,23 +44,23 @@ def build(
     FP32 graphs are built without TF32, whose ten bits are not FP32. FP16 graphs bring their types; TensorRT 8.6, which
     can't be told so, is asked to obey them.
     """
-    trt = library.module
     library.forget()
-    builder = library.need(trt.Builder(library.logger), "start its builder (is there a GPU, and its driver?)")
+    builder = library.make("Builder", "start its builder (is there a GPU, and its driver?)")
     network = library.need(builder.create_network(library.network_flags()), "make a network")
-    parser = trt.OnnxParser(network, library.logger)
+    parser = library.make("OnnxParser", "start its parser", network)
     if not _parsed(parser, model, external or {}):
         reason = parser.get_error(0).desc() if parser.num_errors else library.last_words()
         raise BackendError(f"{library.title} can't read the {what}: {' '.join(reason.split())}")
     config = library.need(builder.create_builder_config(), "make a builder configuration")
     _set_types(library, config, options.precision)
     _set_targets(library, config, options.capabilities)
-    profile = _profile(builder, network)
+    profile = _profile(library, builder, network)
     if profile is not None:
         library.need(config.add_optimization_profile(profile) >= 0, "take the profile of its inputs")
     kept = _set_timing_cache(library, config, options.timing_cache)
     plan = library.need(builder.build_serialized_network(network, config), f"build the {what}")
-    return Built(bytes(plan), bytes(kept.serialize()) if kept else None)
+    timings = kept.serialize() if kept else None
+    return Built(bytes(plan), None if timings is None else bytes(timings))
 
 
 def _parsed(parser: Any, model: bytes, external: Mapping[str, bytes]) -> bool:
@@ -107,7 +107,7 @@ def _set_targets(library: Library, config: Any, capabilities: Sequence[str]) -> 
         library.need(config.set_compute_capability(target, number) is not False, f"build for {capability}")
 
 
-def _profile(builder: Any, network: Any) -> Any:
+def _profile(library: Library, builder: Any, network: Any) -> Any:
     """Return the profile of a network that takes frames of any size; None where all shapes are fixed."""
     profile = None
     for number in range(network.num_inputs):
@@ -115,7 +115,8 @@ def _profile(builder: Any, network: Any) -> Any:
         shape = tuple(tensor.shape)
         if -1 not in shape:
             continue
-        profile = profile or builder.create_optimization_profile()
+        if profile is None:
+            profile = library.need(builder.create_optimization_profile(), "make a profile of its inputs")
         sizes = (tuple(n if axis == -1 else axis for axis in shape) for n in FRAME_PIXELS)
         profile.set_shape(tensor.name, *sizes)
     return profile

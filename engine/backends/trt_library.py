@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 from ...errors import BackendError
+from .memory import advised
 
 T = TypeVar("T")
 
@@ -55,8 +56,19 @@ class Library:
     def need(self, value: T | None, what: str) -> T:
         """Return `value` unless it is None or False; then raise BackendError with the logger's last words."""
         if value is None or value is False:
-            raise BackendError(f"{self.title} can't {what}: {self.last_words()}")
+            raise BackendError(advised(f"{self.title} can't {what}: {self.last_words()}"))
         return value
+
+    def make(self, kind: str, what: str, *arguments: Any) -> Any:
+        """Return a new object of the class `kind`, made with `arguments` and the logger; raises BackendError.
+
+        TensorRT's constructors can't return None: where its library gives them nothing, they raise a TypeError that
+        says nothing of why.
+        """
+        try:
+            return getattr(self.module, kind)(*arguments, self.logger)
+        except TypeError as error:
+            raise BackendError(advised(f"{self.title} can't {what}: {self.last_words()}")) from error
 
     def last_words(self) -> str:
         """Return the newest error that was logged, in one line."""

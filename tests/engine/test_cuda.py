@@ -41,8 +41,9 @@ def test_captured_work_runs_at_each_launch_and_not_before():
     assert back.tolist() == [9, 9, 9]
 
 
-def test_capture_that_fails_ends_the_capture():
-    runtime = FakeRuntime()
+@pytest.mark.parametrize("fails", [{}, {"cudaStreamEndCapture": "cudaErrorUnknown"}])
+def test_capture_that_fails_ends_the_capture_and_says_why(fails):
+    runtime = FakeRuntime(fails)
     cuda = Cuda(runtime)
 
     def work():
@@ -82,7 +83,7 @@ def test_full_memory_is_told_as_that():
     runtime = FakeRuntime()
     cuda = Cuda(runtime)
     runtime.fails = {"cudaMalloc": "cudaErrorMemoryAllocation"}
-    with pytest.raises(BackendError, match=r"allocate 8.0 MB: the GPU's memory is full"):
+    with pytest.raises(BackendError, match=r"allocate 8.0 MB: cudaErrorMemoryAllocation: its memory is full: take"):
         cuda.malloc(8_000_000)
 
 

@@ -351,6 +351,22 @@ def test_rtx_compiles_for_a_size_of_frame_before_it_is_captured(whole_bundle, ru
     assert told == [None] * 3 + ["eager"]  # template, search, search of two; that of whole frames of this size
 
 
+@pytest.mark.parametrize(
+    ("refuses", "words"),
+    [
+        ("network", "make a network"),
+        ("config", "make a builder configuration"),
+        ("profile", "make a profile of its inputs"),
+        ("context", "make a context of template.onnx"),
+        ("address", "bind crop"),
+        ("run", "run template.onnx"),
+    ],
+)
+def test_call_that_gives_nothing_is_told_by_its_name(whole_bundle, runtime, refuses, words):
+    with pytest.raises(BackendError, match=rf"^TensorRT 11.4.0.106 can't {words}: it gave no reason$"):
+        on_gpu(whole_bundle, runtime, refuses={refuses})
+
+
 def test_rtx_has_the_names_that_its_contexts_are_made_with():
     rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install tensorrt-rtx-cu13)")
     assert hasattr(rtx.DynamicShapesKernelSpecializationStrategy, "EAGER")

@@ -11,7 +11,7 @@ import pytest
 from cuda_stand_in import FakeRuntime
 from ort_stand_in import FakeCudaSession
 
-from trk import BackendError, MultiTracker, Tracker
+from trk import BackendError, BundleError, MultiTracker, Tracker
 from trk.engine.backends import load_backend, ort_cuda
 from trk.engine.backends.cuda import Cuda
 from trk.engine.bundle import Bundle
@@ -34,9 +34,12 @@ def silent(monkeypatch, runtime):
         pytest.skip("this ONNX Runtime has CUDA")
     asked, real = [], onnxruntime.InferenceSession
 
-    def session(model, options, providers):
+    def session(model, options, providers, enable_fallback):
         asked.append(providers)
-        return real(model, options, providers=["CPUExecutionProvider"])
+        # That CUDA can't be used shows as the CPU in its place; asked not to fall back, ONNX Runtime refuses that, too.
+        if options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1":
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "0")
+        return real(model, options, providers=["CPUExecutionProvider"], enable_fallback=enable_fallback)
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
@@ -49,13 +52,18 @@ def sessions(monkeypatch, silent, runtime):
     made = []
     plain = onnxruntime.InferenceSession
 
-    def session(model, options, providers):
+    def session(model, options, providers, enable_fallback):
+        assert enable_fallback == 0
         ((name, settings),) = providers
         if name != CUDA:
-            return plain(model, options, providers)
-        if "enable_cuda_graph" in settings and Setting.refuses:
+            return plain(model, options, providers, enable_fallback)
+        strict = options.get_session_config_entry("session.disable_cpu_ep_fallback") == "1"
+        assert not (strict and "enable_cuda_graph" in settings)
+        if Setting.refuses == "full":
+            raise RuntimeError("CUDA failure 2: out of memory ; GPU=0\nand more")
+        if ("enable_cuda_graph" in settings or strict) and Setting.refuses:
             raise RuntimeError("all compute graph nodes have not been partitioned to the CUDA EP\nand more")
-        made.append(FakeCudaSession(plain(model, options, [name]), runtime, settings))
+        made.append(FakeCudaSession(plain(model, options, [name], enable_fallback), runtime, settings))
         return made[-1]
 
     monkeypatch.setattr(Setting, "refuses", False)
@@ -64,7 +72,7 @@ def sessions(monkeypatch, silent, runtime):
 
 
 class Setting:
-    """Whether graphs can't be captured."""
+    """Whether a part of each graph runs on the CPU, so that none can be captured; "full": there is no memory left."""
 
     refuses = False
 
@@ -151,9 +159,34 @@ def test_graph_that_can_not_be_captured_runs_without_and_says_so(tiny_bundle, se
     monkeypatch.setattr(Setting, "refuses", True)
     tracker = Tracker(tiny_bundle, device="cuda")
     assert track(tracker, clip) == track(Tracker(tiny_bundle, threads=1), clip)
-    (line,) = [record.getMessage() for record in caplog.records if "CUDA graph" in record.getMessage()]
-    assert "not been partitioned to the CUDA EP; it runs without a CUDA graph" in line
-    assert "\n" not in line
+    lines = [record.getMessage() for record in caplog.records if "not been partitioned" in record.getMessage()]
+    assert len(lines) == 2
+    assert "template.onnx: all compute graph nodes have not been" in lines[0]
+    assert lines[0].endswith("the CUDA EP; it runs with a part of it on the CPU")
+    assert "search.onnx" in lines[1]
+    assert lines[1].endswith("it runs without a CUDA graph, kernel by kernel")
+    assert not any("\n" in line for line in lines)
+
+
+def test_full_memory_is_told_and_nothing_tried_instead(tiny_bundle, sessions, monkeypatch):
+    monkeypatch.setattr(Setting, "refuses", "full")
+    with pytest.raises(BackendError, match=r"template.onnx: CUDA failure 2: out of memory ; GPU=0: its memory is full"):
+        load_backend(Bundle(tiny_bundle), "onnxruntime", "cuda")
+    assert sessions == []
+
+
+def test_python_part_of_onnx_runtime_tries_no_cpu_and_tells_nothing_on_stdout(tiny_bundle, monkeypatch, capfd):
+    tried = []
+
+    def failing(session, providers, *rest):
+        tried.append(providers)
+        raise RuntimeError("CUDA failure 35: driver is too old")  # what it would catch and try again without
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", failing)
+    with pytest.raises(BundleError, match="CUDA failure 35"):
+        load_backend(Bundle(tiny_bundle), "onnxruntime")
+    assert len(tried) == 1
+    assert capfd.readouterr().out == ""
 
 
 def test_sessions_are_asked_for_our_stream_and_fp32_without_tf32(tiny_bundle, sessions):

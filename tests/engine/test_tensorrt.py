@@ -251,6 +251,18 @@ def test_refusal_that_is_only_logged_becomes_an_error(tiny_bundle, runtime, refu
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("refuses", "what"), [("builder", "builder"), ("runtime", "runtime")])
+def test_library_that_gives_its_binding_nothing_is_told_with_the_reason(bundle_copy, runtime, refuses, what):
+    with pytest.raises(BackendError, match=rf"can't start its {what} \(is there a GPU.*: CUDA initialization failure"):
+        backend(bundle_copy, runtime, refuses={refuses})
+
+
+def test_timing_cache_that_can_not_be_had_is_no_error(bundle_copy, runtime):
+    backend(bundle_copy, runtime, refuses={"timings"})
+    assert list((bundle_copy / "plans").glob("timing-*.cache")) == []
+    assert len(list((bundle_copy / "plans").glob("*.plan"))) == 2
+
+
 def test_plan_that_does_not_load_is_an_error(bundle_copy, runtime):
     with pytest.raises(BackendError, match=r"can't load the plan of template.onnx: Error Code 1"):
         backend(bundle_copy, runtime, refuses={"load"})

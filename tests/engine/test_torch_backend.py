@@ -40,6 +40,30 @@ def test_it_tracks_as_onnx_runtime_does(name, clip, request):
     np.testing.assert_allclose(track(bundle, clip, "torch"), expected, atol=0.05)
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore"),
+            "2 GiB: its memory is full: take a",
+        ),
+        (RuntimeError("CUDA error: no kernel image is available for execution\nmore"), "no kernel image is available"),
+    ],
+)
+def test_failure_of_pytorch_is_one_line(tiny_bundle, clip, monkeypatch, error, words):
+    tracker = Tracker(tiny_bundle, "torch", threads=1)
+    tracker.init(clip.frames[0], clip.boxes[0])
+
+    def fails(graph, values):
+        raise error
+
+    monkeypatch.setattr(TorchGraph, "__call__", fails)
+    for call in (lambda: tracker.update(clip.frames[1]), lambda: tracker.init(clip.frames[0], clip.boxes[0])):
+        with pytest.raises(BackendError, match=rf"PyTorch failed while running the .* graph: .*{words}") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
 def test_lane_has_buffers_of_its_own(tiny_bundle):
     backend = load_backend(Bundle(tiny_bundle), "torch")
     lane = backend.lane()

@@ -59,6 +59,20 @@ flags = lambda kind: [name for name in dir(kind) if name.isupper()]
 found["network flags"] = flags(binding.NetworkDefinitionCreationFlag)
 found["builder flags"] = flags(binding.BuilderFlag)
 found["severities"] = flags(binding.ILogger)
+class Logger(binding.ILogger):
+    def __init__(self):
+        binding.ILogger.__init__(self)
+
+    def log(self, severity, message):
+        pass
+
+def of_nothing(kind):
+    try:
+        return str(getattr(binding, kind)(Logger()))
+    except Exception as error:
+        return type(error).__name__
+
+found["of nothing"] = {kind: of_nothing(kind) for kind in ("Builder", "Runtime")}
 print(json.dumps(found))
 """
 
@@ -99,6 +113,12 @@ def test_every_method_is_there_with_the_arguments_it_is_given(binding):
         for method, arguments in methods.items():
             assert method in found[name], f"{name}.{method}"
             assert arguments in found[name][method], found[name][method]
+
+
+@pytest.mark.slow
+def test_library_that_gives_nothing_is_a_type_error(binding):
+    _, found = binding
+    assert found["of nothing"] == {"Builder": "TypeError", "Runtime": "TypeError"}  # what Library.make expects
 
 
 @pytest.mark.slow
