@@ -47,7 +47,8 @@ def read_trackingnet(folder: Path) -> list[Track]:
 def read_coco(folder: Path) -> list[Track]:
     """COCO: annotations/instances_*.json beside the image folders.
 
-    Each object is a track of one picture; those with a `track_id`, as in what trk-run labelled, are frames of one video.
+    Each object is a track of one picture; those with a `track_id`, as in what trk-run labelled, are frames of one
+    video.
     """
     tracks: list[Track] = []
     for path in sorted(folder.glob("annotations/instances_*.json")):
