@@ -37,7 +37,7 @@ TESTS = {
         "engine/test_crop.py",
     ],
     "engine/manifest.py": ["engine/test_manifest.py", "engine/test_bundle.py"],
-    "engine/params.py": ["engine/test_manifest.py", "engine/test_tracker.py"],
+    "engine/params.py": ["engine/test_params.py"],
     "engine/regions.py": ["engine/test_crop_rules.py", "engine/test_manifest.py"],
     "engine/signature.py": ["engine/test_manifest.py"],
     "engine/target.py": ["engine/test_target.py"],
