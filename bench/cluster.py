@@ -11,10 +11,6 @@ from typing import Any, TypeVar
 from ..errors import BackendError, TrkError, UsageError
 
 KNOCK_SECONDS = 5
-LOCAL = "local"
-"""The address that starts a Ray on this machine, and ends it."""
-
-
 Found = TypeVar("Found")
 
 
@@ -23,9 +19,9 @@ def on_ray(
 ) -> Iterator[tuple[int, Found | TrkError]]:
     """Yield the number of each call with what it returned or its error, as it gets done.
 
-    A call is a function and its arguments. `address`: of a Ray cluster (host:port, ray://host:port, auto), or LOCAL. A
-    worker that dies is replaced, and its call tried once more. Raises UsageError without ray, BackendError where
-    nothing answers.
+    A call is a function and its arguments. `address`: of a Ray cluster (host:port, ray://host:port, auto), or "local":
+    one of its own on this machine. A worker that dies is replaced, and its call tried once more. Raises UsageError
+    without ray, BackendError where nothing answers.
     """
     try:
         import ray

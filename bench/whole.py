@@ -32,8 +32,3 @@ def way(tracker: Tracker, crop: str | None = None) -> str:
     """Return how tables call the way in which `tracker` runs: its runtime, and that it takes whole frames."""
     ahead = ", ahead" if crop == AHEAD else ""
     return f"{tracker.backend.name}, whole frame{ahead}" if cuts_on_device(tracker) else tracker.backend.name
-
-
-def can_take_frames(bundle: Bundle) -> bool:
-    """Whether `bundle` has graphs that cut their crops out of whole frames."""
-    return bool(getattr(bundle.manifest, "takes_frames", False))

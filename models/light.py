@@ -32,8 +32,8 @@ BLOCKS = (
     (6, 96, 3, 1),
 )
 """Expansion, channels, blocks and stride of the stages of MobileNetV2 up to features[13]."""
-SHALLOW, DEEP = 6, 13
-"""Numbers of the features that are used, of stride 8 and 16."""
+SHALLOW = 6
+"""Number of the features that are used beside the last ones: stride 8, theirs is 16."""
 CHANNELS = (32, 96)
 EXPANDED = (192, 576)
 """Channels of the expansion layers inside features[7] and features[14], which the untrained matching compares."""
