@@ -1,0 +1,131 @@
+"""What the graphs of a bundle take and give is what the engine binds its buffers to: anything else is refused."""
+
+import copy
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from trk.engine.manifest import Manifest
+
+GRAPHS = {
+    "template.onnx": lambda m: m["template"],
+    "search.onnx": lambda m: m["searches"][0],
+    "search_x2.onnx": lambda m: m["searches"][0]["batches"][0],
+    "search_frame.onnx": lambda m: m["searches"][0]["frame"],
+    "search_x2_frame.onnx": lambda m: m["searches"][0]["batches"][0]["frame"],
+}
+"""Each kind of graph that a bundle may hold."""
+NOT_NEEDED = {"size", "params"}
+
+
+@pytest.fixture(scope="module")
+def whole(whole_bundle):
+    """The manifest of a bundle with graphs for one target and for two, out of crops and out of whole frames."""
+    return json.loads((whole_bundle / "bundle.json").read_text())
+
+
+@pytest.fixture
+def manifest(whole):
+    return copy.deepcopy(whole)
+
+
+def refused(manifest, words):
+    with pytest.raises(ValidationError) as caught:
+        Manifest.model_validate(manifest)
+    assert words in str(caught.value)
+
+
+def tensors(manifest, graph):
+    """The tensors that a graph of this bundle has to have as they are, with the list that each stands in."""
+    found = GRAPHS[graph](manifest)
+    for side in ("inputs", "outputs"):
+        for tensor in list(found[side]):
+            if (graph, side) != ("template.onnx", "outputs"):
+                yield side, found[side], tensor
+
+
+def test_the_graphs_are_there(manifest):
+    assert [GRAPHS[name](manifest)["file"] for name in GRAPHS] == list(GRAPHS)
+    Manifest.model_validate(manifest)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_what_is_needed_is_missed_and_what_is_not_is_left_out(graph, whole):
+    for number in range(len(list(tensors(whole, graph)))):
+        manifest = copy.deepcopy(whole)
+        side, stands_in, tensor = list(tensors(manifest, graph))[number]
+        stands_in.remove(tensor)
+        if tensor["name"] in NOT_NEEDED:
+            Manifest.model_validate(manifest)
+        else:
+            refused(manifest, f"{side} of {graph}: '{tensor['name']}' is missing")
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_another_type_or_one_side_that_differs_is_refused(graph, whole):
+    for number, (_, _, plain) in enumerate(tensors(whole, graph)):
+        for axis in (None, *range(len(plain["shape"]))):
+            manifest = copy.deepcopy(whole)
+            side, _, tensor = list(tensors(manifest, graph))[number]
+            shown = f"{tensor['dtype']} {tensor['shape']}"
+            if axis is None:
+                tensor["dtype"] = "int64"
+            else:
+                tensor["shape"][axis] += 1
+            now = f"{tensor['dtype']} {tensor['shape']}"
+            refused(manifest, f"{side} of {graph}: {tensor['name']} is {now}, not {shown}")
+
+
+@pytest.mark.parametrize(
+    ("graph", "side"),
+    [("template.onnx", "inputs"), *((graph, side) for graph in list(GRAPHS)[1:] for side in ("inputs", "outputs"))],
+)
+def test_what_nobody_knows_is_refused(graph, side, manifest):
+    GRAPHS[graph](manifest)[side].append({"name": "more", "dtype": "float32", "shape": [1]})
+    refused(manifest, f"{side} of {graph}: 'more' is none that the engine knows")
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_a_side_of_nothing_is_a_frames_alone(graph, manifest):
+    GRAPHS[graph](manifest)["outputs"][0]["shape"][0] = 0
+    refused(manifest, f"{graph}: {GRAPHS[graph](manifest)['outputs'][0]['name']} has a side of 0")
+
+
+@pytest.mark.parametrize("graph", list(GRAPHS)[1:])
+def test_maps_are_given_by_the_search_for_one_target_alone(graph, manifest):
+    GRAPHS[graph](manifest)["outputs"].append({"name": "map_score", "dtype": "float32", "shape": [3, 1, 17, 17]})
+    if graph == "search.onnx":
+        Manifest.model_validate(manifest)
+    else:
+        refused(manifest, "'map_score' is none that the engine knows")
+
+
+def test_a_template_gives_kernels_and_nothing_else(manifest):
+    outputs = GRAPHS["template.onnx"](manifest)["outputs"]
+    outputs.append({"name": "features", "dtype": "float32", "shape": [1]})
+    refused(manifest, "template.onnx has to give tensors named kernel_*")
+    outputs.clear()
+    refused(manifest, "template.onnx has to give tensors named kernel_*")
+
+
+def test_all_search_graphs_take_whole_frames_or_none(manifest):
+    del manifest["searches"][0]["batches"][0]["frame"]
+    refused(manifest, "search_x2.onnx has no form for whole frames, and others have: all need one, or none")
+    del manifest["searches"][0]["frame"]
+    assert not Manifest.model_validate(manifest).takes_frames
+
+
+@pytest.mark.parametrize(
+    ("crop", "words"),
+    [
+        (
+            {"sampling": "affine"},
+            "search_frame.onnx takes whole frames, and this geometry can't: its crops are sampled",
+        ),
+        ({"pyramid": "nested"}, "search_frame.onnx takes whole frames, and this geometry can't: its scales are cut"),
+    ],
+)
+def test_a_geometry_whose_crops_no_graph_can_cut(crop, words, manifest):
+    manifest["geometry"]["crop"].update(crop)
+    refused(manifest, words)
