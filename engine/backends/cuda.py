@@ -180,6 +180,7 @@ def _import() -> Any:
         from cuda.bindings import runtime
     except ImportError:
         raise BackendError(
-            "the GPU backend needs cuda-python: pip install cuda-python, or 'trk-engine[gpu]', [tensorrt] or [rtx]"
+            "the GPU backend needs cuda-python 12.6 or newer: pip install cuda-python -U, or 'trk-engine[gpu]', "
+            "[tensorrt] or [rtx]"
         ) from None
     return runtime

@@ -16,7 +16,8 @@ from streams import ENCODING, SIZE, Camera, http_camera, number_of, rtsp_camera
 from trk.errors import SourceError
 from trk.video import live
 from trk.video.live import Capture, LiveSource, open_url
-from trk.video.source import open_source, public_name
+from trk.video.source import Frame, open_source, public_name
+from trk.video.span import Span
 
 
 @pytest.fixture(params=[http_camera, rtsp_camera], ids=["http", "rtsp"])
@@ -156,6 +157,27 @@ def test_a_camera_unplugged_is_told_after_a_while(tmp_path: Path) -> None:
 
     with LiveSource(plug, "camera 0", patience=0.3) as source, pytest.raises(SourceError, match=r"camera 0 gave no"):
         list(source)
+
+
+def test_it_is_ready_when_there_is_a_picture_that_was_not_delivered_or_none_will_come(tmp_path: Path) -> None:
+    gate = threading.Semaphore(0)
+    video = str(small_clips.write_clip(tmp_path / "camera.avi", codec="mjpeg", frames=5))
+
+    class Gated(Capture):
+        def __next__(self) -> Frame:
+            gate.acquire()
+            return super().__next__()
+
+    with Span(LiveSource(lambda: Gated(video), "camera 0"), end=2) as source:
+        assert source.live
+        for _ in range(2):
+            assert not source.ready()
+            gate.release()
+            until(source.ready)
+            next(source)
+        gate.release(9)  # lets its thread end
+        source.close()
+        assert source.ready()
 
 
 def test_live_pictures_are_not_read_backwards(camera: Camera) -> None:
