@@ -27,7 +27,8 @@ h1 { font-size: 1.6rem; } h2 { margin-top: 2.5rem; } h3 { margin-bottom: .3rem; 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child { text-align: left; } small { color: #666; }
-.plots img { width: 49%; vertical-align: top; } .shots { display: flex; gap: 6px; flex-wrap: wrap; }
+.plots img { width: 49%; vertical-align: top; } .plots img[alt=confidence] { width: 98%; }
+.shots { display: flex; gap: 6px; flex-wrap: wrap; }
 .shots figure { margin: 0; } .shots img { width: 205px; display: block; } figcaption { font-size: 12px; color: #555; }
 details { margin: 1rem 0; } .box { display: inline-block; width: .8em; height: .8em; border: 2px solid; }
 """

@@ -1,4 +1,4 @@
-"""Why confidence fell: pictures of the moments of a run, made of what the tracker's network was shown."""
+"""Why the score fell: pictures of the moments of a run, made of what the tracker's network was shown."""
 
 from pathlib import Path
 from typing import cast
@@ -17,7 +17,7 @@ from .why_picture import reasons, strip
 
 
 class Why:
-    """Watches a tracker of one target and writes a strip for each fall of its confidence.
+    """Watches a tracker of one target and writes a strip for each fall of its score.
 
     `folder` is made where it is missing. From here on the tracker's backend is a recorder that stands before it.
     Raises SinkError, BackendError or BundleError at once where it could only fail later.
@@ -56,14 +56,14 @@ class Why:
             what = (
                 f"{worst.score:.3g}, {100 * moment.fall:.0f} % below the usual {worst.usual:.3g}"
                 if moment.fall >= FALL
-                else f"{worst.score:.3g}, the least sure frame; nowhere did confidence fall by {100 * FALL:.0f} %"
+                else f"{worst.score:.3g}, the least sure frame; nowhere did it fall by {100 * FALL:.0f} %"
             )
-            found, data = cv2.imencode(".png", strip(moment, explained, f"{self._title}: confidence {what}"))
+            found, data = cv2.imencode(".png", strip(moment, explained, f"{self._title}: score {what}"))
             assert found
             file = PartialFile(path)
             file.temporary.write_bytes(data.tobytes())
             file.publish()
             paths.append(path)
             why = next(("; ".join(reasons(*one)) for one in explained if one[0] is worst), "")
-            lines.append(f"frame {worst.frame_index}: confidence {what}" + (f": {why}" if why else ""))
+            lines.append(f"frame {worst.frame_index}: score {what}" + (f": {why}" if why else ""))
         return paths, lines

@@ -1,4 +1,4 @@
-"""The moments of a run at which confidence fell, each with what the network was shown around it.
+"""The moments of a run at which the score fell, each with what the network was shown around it.
 
 Everything is kept small: a few search crops for each of the deepest falls, however long the video is.
 """
@@ -16,7 +16,7 @@ from ..engine.backends.base import Backend, Kernels, SearchOutput
 from ..engine.result import Result
 
 AROUND = (-5, -1, 0, 1, 5)
-"""Frames of a moment, counted from the one in which confidence was lowest."""
+"""Frames of a moment, counted from the one in which the score was lowest."""
 NEAR = 15
 """Two falls closer than this are one."""
 USUAL = 30
@@ -122,7 +122,7 @@ class Seen(NamedTuple):
 
 @dataclass
 class Moment:
-    """One fall of confidence."""
+    """One fall of the score."""
 
     position: int
     fall: float
@@ -131,7 +131,7 @@ class Moment:
 
     @property
     def worst(self) -> Seen:
-        """The frame in which confidence was lowest."""
+        """The frame in which the score was lowest."""
         return next(one for one in self.seen if one.position == self.position)
 
 

@@ -15,6 +15,7 @@ TILE = 220
 GAP = 8
 HEAD = 26
 FOOT = 40
+LINE = 16
 BACKGROUND = (28, 26, 24)
 PAPER = (235, 235, 235)
 FAINT = (160, 156, 150)
@@ -131,16 +132,29 @@ def _header(width: int, title: str) -> Image:
 
 
 def _words(width: int, seen: Seen, maps: Maps, worst: bool) -> Image:
-    foot = np.full((FOOT, width, 3), BACKGROUND, np.uint8)
+    lines = _lines(("lowest. " if worst else "") + "; ".join(reasons(seen, maps)), width - 2 * GAP)
+    foot = np.full((FOOT + LINE * (len(lines) - 1), width, 3), BACKGROUND, np.uint8)
     state = ", lost" if seen.lost else ""
-    first = f"frame {seen.frame_index}: confidence {seen.score:.3g}{state}, usual {seen.usual:.3g}"
+    first = f"frame {seen.frame_index}: score {seen.score:.3g}{state}, usual {seen.usual:.3g}"
     at = GAP
     for text, colour in ((first, PAPER), *((_about(n, p), RANKS[n]) for n, p in enumerate(maps.peaks))):
         cv2.putText(foot, text, (at, 12), FONT, 0.4, colour, 1, cv2.LINE_AA)
         at += cv2.getTextSize(text, FONT, 0.4, 1)[0][0] + 16
-    why = "; ".join(reasons(seen, maps))
-    cv2.putText(foot, ("lowest. " if worst else "") + why, (GAP, 29), FONT, 0.4, FAINT, 1, cv2.LINE_AA)
+    for number, line in enumerate(lines):
+        cv2.putText(foot, line, (GAP, 29 + LINE * number), FONT, 0.4, FAINT, 1, cv2.LINE_AA)
     return foot
+
+
+def _lines(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if cv2.getTextSize(longer, FONT, 0.4, 1)[0][0] <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _about(rank: int, peak: Peak) -> str:

@@ -104,7 +104,7 @@ Examples:
     "--why",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write a picture of each fall of confidence: crop, score map, penalties, window, ranking, rivals.",
+    help="Write a picture of each fall of the score: crop, score map, penalties, window, ranking, rivals.",
 )
 @click.option("--jobs", type=click.IntRange(1, 1024), help="Videos beside each other. Default: one a core.")
 @click.option(
@@ -221,7 +221,7 @@ def _run(video: str, seeds: Sequence[Seed], job: Job, tracker: Tracker, about: d
     pictures, lines = why.write() if why else ([], [])
     if loud:
         _report(tally, tracker, [*outputs.paths, *pictures])
-        if not outputs.paths and "-" not in map(str, options["boxes"]):
+        if not (outputs.paths or options["boxes"] or why):
             say("no boxes were kept: --boxes boxes.csv and --out tracked.mp4 do that", style="yellow")
         for line in lines:
             say(line)

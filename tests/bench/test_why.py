@@ -8,7 +8,7 @@ from nano import nano_bundle
 from trk.bench.why import Why
 from trk.bench.why_falls import AROUND, MOST, Call, Falls, Recorder
 from trk.bench.why_maps import Explainer, Maps, Peak
-from trk.bench.why_picture import COLUMNS, GAP, TILE, reasons
+from trk.bench.why_picture import COLUMNS, GAP, TILE, _lines, reasons
 from trk.engine.bundle import Bundle
 from trk.engine.result import Result
 from trk.engine.tracker import Tracker
@@ -108,7 +108,7 @@ def test_a_template_that_was_updated_is_explained_with_what_became_of_it(clip):
     assert any(not np.array_equal(call.kernels[name], first.arrays[name]) for name in call.kernels)
 
 
-def test_the_score_of_the_chosen_peak_is_the_trackers_confidence(clip, tmp_path_factory):
+def test_the_score_of_the_chosen_peak_is_the_trackers_score(clip, tmp_path_factory):
     bundle = nano_bundle(tmp_path_factory)
     _, calls, results = recorded(bundle, clip)
     explainer = Explainer(Bundle(bundle))
@@ -165,3 +165,12 @@ def test_rivals_are_told_with_what_kept_them_back():
 def test_a_graph_with_two_searches_and_shared_weights_is_explained(clip, long_trk):
     _, calls, _ = recorded(long_trk, clip)
     assert Explainer(Bundle(long_trk)).explain(calls[0]).peaks
+
+
+def test_reasons_are_broken_between_words():
+    text = "nothing in the crop looks much like the target: hidden, blurred, turned, or outside"
+    lines = _lines(text, 200)
+    assert len(lines) > 2
+    assert " ".join(lines) == text
+    assert _lines(text, 2000) == [text]
+    assert _lines("", 200) == [""]

@@ -11,7 +11,7 @@ def test_pictures_are_written_and_named(clip, tiny_trk, tmp_path, capsys):
     (picture,) = folder.iterdir()
     told = capsys.readouterr().err
     assert str(picture) in told.replace("\n", "")
-    assert "nowhere did confidence fall by 30 %" in told
+    assert "nowhere did it fall by 30 %" in told
 
 
 @pytest.mark.parametrize(
