@@ -11,12 +11,12 @@ FILL = np.array([12, 200, 77], np.uint8)
 
 def test_a_row_says_where_the_square_is_what_is_around_it_and_how_large_the_frame_is():
     rule = CropRule(origin_shift=-0.5, centre_shift=-0.5)
-    rows, sides = new_regions(5), (38.5, 40.4, 42.0, 43.7, 45.1)
+    rows, sides = new_regions(5), (38.5, 40.4, 43.0, 44.2, 45.8)
     middle = write_regions(Geometry(crop=rule), (320, 240), (100.3, 50.8), sides, FILL, rows)
     squares = [square(rule, (100.3, 50.8), side) for side in sides]
     assert rows.dtype == np.float32
     assert rows.tolist() == [[*cut[:3], 12, 200, 77, 320, 240] for cut in squares]
-    assert [cut.side for cut in squares] == [38, 40, 42, 44, 45]
+    assert [cut.side for cut in squares] == [38, 40, 43, 44, 46]
     assert middle == squares[2].centre
 
 

@@ -109,6 +109,14 @@ def test_a_template_gives_kernels_and_nothing_else(manifest):
     refused(manifest, "template.onnx has to give tensors named kernel_*")
 
 
+def test_a_template_of_two_scales_takes_two_crops(manifest):
+    manifest["geometry"]["template_steps"] = [0, 1]
+    (crop,) = (tensor for tensor in manifest["template"]["inputs"] if tensor["name"] == "crop")
+    refused(manifest, "crop is uint8 [1, 127, 127, 3], not uint8 [2, 127, 127, 3]")
+    crop["shape"][0] = 2
+    Manifest.model_validate(manifest)
+
+
 def test_all_search_graphs_take_whole_frames_or_none(manifest):
     del manifest["searches"][0]["batches"][0]["frame"]
     refused(manifest, "search_x2.onnx has no form for whole frames, and others have: all need one, or none")
