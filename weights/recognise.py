@@ -49,8 +49,9 @@ def recognise(checkpoint: Checkpoint, model: str | None = None) -> Row:
     """Return the row, among those of `model` if it is given, whose network the checkpoint fills with the least left
     over.
 
-    Rows of one structure (SiamRPNvot and SiamRPNotb) are told apart by what trk wrote into the file, or else by the name
-    that upstream gave it. Raises CheckpointError where nothing fits, or where several fit equally: their names are listed.
+    Rows of one structure (SiamRPNvot and SiamRPNotb) are told apart by what trk wrote into the file, or else by the
+    name that upstream gave it. Raises CheckpointError where nothing fits, or where several fit equally: their names are
+    listed.
     """
     rows = [row for row in ROWS if model in (None, row.model)]
     if not rows:
