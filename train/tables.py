@@ -49,9 +49,9 @@ def specs(folder: Path, nanotrack: Path | None, nanotrack_presets: tuple[str, ..
     found = []
     wanted: list[tuple[str, str, str, Path | None, str | None]] = [(n, *row, None, None) for n, row in SHIPPED.items()]
     if nanotrack:
-        for preset in nanotrack_presets:
-            label = "nanotrackv2" if preset == "default" else f"nanotrackv2 {preset}"
-            wanted.append((label, "nanotrack", "v2", nanotrack, preset))
+        for name in nanotrack_presets:
+            label = "nanotrackv2" if name == "default" else f"nanotrackv2 {name}"
+            wanted.append((label, "nanotrack", "v2", nanotrack, name))
     for label, model, variant, weights, preset in wanted:
         row, net, provenance = choose(model, variant, weights)
         export_bundle(row, folder / label, net, provenance, preset=preset)
