@@ -1,5 +1,6 @@
 """trk: Siamese visual object tracking in real time. `Tracker` is the way in."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .notebook import preview
     from .tracking import follow, track
     from .weights.shipped import default_bundle
+
+# ONNX Runtime 1.29 and later tell its maker of every session, unless this is set before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 

@@ -121,7 +121,9 @@ class Bundle:
     def _read_manifest(self) -> Manifest:
         size = self._size(MANIFEST_NAME)
         if size is None:
-            raise BundleError(f"{self.path} holds no {MANIFEST_NAME}: it is not a bundle")
+            raise BundleError(
+                f"{self.path} holds no {MANIFEST_NAME}: it is not a bundle (trk-export --weights makes one of a checkpoint)"
+            )
         if size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{self.path}: {MANIFEST_NAME} has {size} bytes, more than any manifest")
         self._refuse_pointer(MANIFEST_NAME, size)
@@ -132,6 +134,7 @@ class Bundle:
             # A key that is no plain word is shown as Python writes it: it may hold line breaks.
             words = (str(part) for part in first["loc"])
             where = ".".join(word if word.isprintable() else ascii(word) for word in words)
+            why = first["msg"].removeprefix("Value error, ")
             raise BundleError(
-                f"{self.path}: {MANIFEST_NAME} is not valid: {where + ': ' if where else ''}{first['msg']}"
+                f"{self.path}: {MANIFEST_NAME} is not valid: {where + ': ' if where else ''}{why}"
             ) from None

@@ -161,7 +161,9 @@ class Manifest(Rule):
     @classmethod
     def _known_schema(cls, version: int) -> int:
         if version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {version}: this trk reads version {SCHEMA_VERSION}")
+            raise ValueError(
+                f"schema version {version}: this trk reads version {SCHEMA_VERSION}; update trk, or export it again"
+            )
         return version
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ def import_runtime() -> Any:
         import onnxruntime
     except ImportError:
         raise BackendError(
-            "ONNX Runtime is not installed: pip install trk-engine[cpu], or trk-engine[gpu] on a CUDA machine"
+            "ONNX Runtime is not installed: pip install 'trk-engine[cpu]', or 'trk-engine[gpu]' on a CUDA machine"
         ) from None
     return onnxruntime
 
@@ -28,8 +28,8 @@ def require_cuda(ort: Any) -> None:
     """Raise BackendError where this ONNX Runtime was built without CUDA."""
     if CUDA not in ort.get_available_providers():
         raise BackendError(
-            f"device 'cuda' was asked for and this ONNX Runtime has no {CUDA}: pip install trk-engine[gpu], or choose "
-            "--device cpu"
+            f"device 'cuda' was asked for and this ONNX Runtime has no {CUDA}: pip install 'trk-engine[gpu]', or "
+            "choose --device cpu"
         )
 
 
