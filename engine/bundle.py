@@ -122,7 +122,7 @@ class Bundle:
         size = self._size(MANIFEST_NAME)
         if size is None:
             raise BundleError(
-                f"{self.path} holds no {MANIFEST_NAME}: it is not a bundle (trk-export --weights makes one of a checkpoint)"
+                f"{self.path} is not a bundle: it holds no {MANIFEST_NAME} (of a checkpoint, trk-export makes a bundle)"
             )
         if size > MAX_MANIFEST_BYTES:
             raise BundleError(f"{self.path}: {MANIFEST_NAME} has {size} bytes, more than any manifest")
