@@ -223,7 +223,7 @@ def test_failure_while_it_runs_is_one_line(tiny_bundle, sessions, clip, monkeypa
 def test_runtime_without_cuda_says_what_to_install(tiny_bundle):
     if CUDA in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
-    with pytest.raises(BackendError, match=r"pip install trk-engine\[gpu\]"):
+    with pytest.raises(BackendError, match=r"pip install 'trk-engine\[gpu\]"):
         load_backend(Bundle(tiny_bundle), "onnxruntime", "cuda")
 
 
