@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from trk import BundleError
 from trk.engine.bundle import Bundle
-from trk.engine.manifest import Manifest
+from trk.engine.manifest import Batch, File, HalfPrecision, Manifest, Search, Tensor
 
 
 @pytest.fixture
@@ -74,6 +74,66 @@ def test_value_that_makes_no_sense_is_refused(manifest, path, value, words):
     with pytest.raises(ValidationError) as caught:
         Manifest.model_validate(manifest)
     assert words in str(caught.value)
+
+
+GRAPH = {"file": "a.onnx", "inputs": (), "outputs": ()}
+EDGES = {
+    "side of a tensor": (lambda n: Tensor(name="x", dtype="uint8", shape=(n,)), 0, 1 << 31),
+    "length of a file's name": (lambda n: File(name="a" * n, bytes=1, sha256="0" * 64), 1, 200),
+    "targets at once": (lambda n: Batch(targets=n, **GRAPH), 2, 1024),
+    "side of a search crop": (lambda n: Search(size=n, **GRAPH), 16, 4096),
+    "share in FP32": (lambda n: HalfPrecision(wide_share=n, ranges={}, box_drift=0, map_drift=0), 0, 1),
+}
+
+
+@pytest.mark.parametrize("what", EDGES)
+def test_numbers_end_where_they_are_said_to(what):
+    make, low, high = EDGES[what]
+    make(low)
+    make(high)
+    for beyond in (low - 1, high + 1):
+        with pytest.raises(ValidationError):
+            make(beyond)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed", "refused"),
+    [
+        (("template_rate",), (0, 1), (-0.001, 1.001)),
+        (("correlation",), ("", "a" * 40), ("a" * 41,)),
+        (("schema_version",), (1,), (0, 2)),
+        (("batch",), (1,), (0, 1025)),
+    ],
+)
+def test_numbers_of_the_bundle_end_where_they_are_said_to(manifest, path, allowed, refused):
+    for value in allowed:
+        put(manifest, path, value)
+        Manifest.model_validate(manifest)
+    for value in refused:
+        put(manifest, path, value)
+        with pytest.raises(ValidationError):
+            Manifest.model_validate(manifest)
+
+
+def test_older_manifests_say_less(manifest):
+    for name in ("batch", "correlation", "template_rate", "on_lost"):
+        manifest.pop(name, None)
+    found = Manifest.model_validate(manifest)
+    assert (found.batch, found.correlation, found.template_rate, found.on_lost) == (1, "grouped", 0.0, "follow")
+
+
+def test_the_first_unknown_parameter_is_told(manifest):
+    manifest["searches"][0]["params"] = {"zeal": 1.0, "awe": 1.0, "mood": 1.0}
+    with pytest.raises(ValidationError, match="unknown parameter 'awe'"):
+        Manifest.model_validate(manifest)
+
+
+def test_two_graphs_for_as_many_targets_are_refused(manifest):
+    search = manifest["searches"][0]
+    one = {**{name: search[name] for name in ("file", "inputs", "outputs")}, "targets": 4}
+    search["batches"] = [one, {**one, "targets": 2}, one]
+    with pytest.raises(ValidationError, match="'4 targets' is listed 2 times"):
+        Manifest.model_validate(manifest)
 
 
 @pytest.mark.parametrize("path", [("files",), ("searches",)])
