@@ -80,11 +80,17 @@ def mutants(source: str) -> Iterator[Mutant]:
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
+    def mutated(operator: Any, occurrence: int) -> str | None:
+        try:
+            return mutate_code(source, operator, occurrence)
+        except AttributeError:  # an exception that is not one word, such as `*DAMAGED`, can't be replaced by another
+            return source
+
     for name in sorted(operator_names()):
         if UNLIKELY.search(name):
             continue
         operator, occurrence = get_operator(name)(), 0
-        while (code := mutate_code(source, operator, occurrence)) is not None:
+        while (code := mutated(operator, occurrence)) is not None:
             if code != source:
                 yield Mutant(name.removeprefix("core/"), occurrence, code)
             occurrence += 1

@@ -269,3 +269,52 @@ def test_graph_may_not_read_files_that_the_manifest_does_not_list(long_bundle, t
     refused(bundle, "ONNX Runtime can't load search.onnx")
     edit(bundle, lambda manifest: manifest["searches"][0].update(external=[]))
     refused(bundle, "ONNX Runtime can't load search.onnx")
+
+
+def test_a_byte_altered_in_any_way_is_noticed(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "altered")
+    graph = folder / "search.onnx"
+    data = bytearray(graph.read_bytes())
+    for _ in range(12):  # hashes above and below the right one
+        data[100] = (data[100] + 1) % 256
+        graph.write_bytes(data)
+        with pytest.raises(BundleError, match="was altered"):
+            Bundle(folder).read("search.onnx")
+
+
+def test_a_packed_bundle_without_one_of_its_files_says_which(tiny_trk, tmp_path):
+    path = tmp_path / "short.trk"
+    with zipfile.ZipFile(tiny_trk) as whole, zipfile.ZipFile(path, "w") as short:
+        for name in set(whole.namelist()) - {"template.onnx"}:
+            short.writestr(name, whole.read(name))
+    with pytest.raises(BundleError, match=r"template\.onnx is missing"):
+        Bundle(path)
+
+
+def test_what_is_wrong_in_a_manifest_is_named_in_plain_words(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "odd")
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["geometry"]["surprise"] = 1
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"is not valid: geometry\.surprise: Extra inputs"):
+        Bundle(folder)
+
+
+def test_a_manifest_may_have_four_mebibytes_and_no_more(tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "wide")
+    text = (folder / "bundle.json").read_text()
+    (folder / "bundle.json").write_text(text.ljust(4 * 1024 * 1024))
+    Bundle(folder)
+    (folder / "bundle.json").write_text(text.ljust(4 * 1024 * 1024 + 1))
+    with pytest.raises(BundleError, match="more than any manifest"):
+        Bundle(folder)
+
+
+@pytest.mark.parametrize("place", ["a", "z"])
+def test_a_link_is_refused_wherever_it_leads(place, tiny_bundle, tmp_path):
+    folder = shutil.copytree(tiny_bundle, tmp_path / "m")
+    (tmp_path / place).mkdir()
+    shutil.move(folder / "search.onnx", tmp_path / place / "search.onnx")
+    (folder / "search.onnx").symlink_to(tmp_path / place / "search.onnx")
+    with pytest.raises(BundleError, match="is a link"):
+        Bundle(folder)
