@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from trk import FrameError, MultiTracker, Tracker, TrkError
 from trk.engine.backends.cuda import Cuda
-from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
 from trk.engine.backends.tensorrt import TensorRTBackend
 from trk.engine.backends.trt_library import Library
 from trk.engine.bundle import Bundle
@@ -87,21 +86,6 @@ def test_every_target_is_followed_to_the_bit_as_if_alone(alone, clip, together, 
             alone.init(frames[n][0], box)
             expected.append([untimed(alone.update(frame)) for frame in frames[n][1:]])
     assert [[untimed(result) for result in results] for results in found.values()] == expected
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """How many targets each run of a network was for."""
-    counted = []
-    for name in ("search", "search_batch"):
-        plain = getattr(OnnxRuntimeBackend, name)
-
-        def counting(backend, graph, kernels, *rest, plain=plain, name=name):
-            counted.append(len(kernels) if name == "search_batch" else 1)
-            return plain(backend, graph, kernels, *rest)
-
-        monkeypatch.setattr(OnnxRuntimeBackend, name, counting)
-    return counted
 
 
 @pytest.fixture

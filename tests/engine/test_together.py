@@ -13,23 +13,6 @@ from trk.export.write import write_bundle
 BOXES = [(10.0 + 9 * number, 20.0 + 5 * number, 60.0 - 2 * number, 50.0) for number in range(7)]
 
 
-@pytest.fixture
-def runs(monkeypatch):
-    """How many targets each run of a network was for."""
-    from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
-
-    counted = []
-    for name in ("search", "search_batch"):
-        plain = getattr(OnnxRuntimeBackend, name)
-
-        def counting(backend, graph, kernels, *rest, plain=plain, name=name):
-            counted.append(len(kernels) if name == "search_batch" else 1)
-            return plain(backend, graph, kernels, *rest)
-
-        monkeypatch.setattr(OnnxRuntimeBackend, name, counting)
-    return counted
-
-
 def close(one, other):
     np.testing.assert_allclose(one.box, other.box, atol=1e-3)
     assert one.score == pytest.approx(other.score, abs=1e-4)
