@@ -57,6 +57,7 @@ EXTRAS["dev"] = [
     "got10k==0.1.3",
     "six",
     "pre-commit>=4",
+    "pip-audit>=2.9",
 ]
 
 setup(
