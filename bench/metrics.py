@@ -149,10 +149,13 @@ def mean_score(scores: Many[Score]) -> Score:
 
 def intervals(scores: Many[Score], seed: int = 0) -> dict[str, tuple[float, float]]:
     """Return for each figure the 95 % interval of its mean: percentiles of RESAMPLES bootstrap samples of sequences."""
-    count = len(scores)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    weights = drawn * np.array([one.weight for one in scores])
-    values = np.array([[one.figures[name] for name in FIGURES] for one in scores])
-    means = weights @ values / weights.sum(axis=1, keepdims=True)
-    low, high = np.percentile(means, INTERVAL, axis=0)
-    return {name: (float(low[i]), float(high[i])) for i, name in enumerate(FIGURES)}
+    weights = np.array([one.weight for one in scores])
+    return {name: interval(np.array([one.figures[name] for one in scores]), weights, seed) for name in FIGURES}
+
+
+def interval(values: Array, weights: Array, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % interval of the weighted mean of `values` [N], which has a value for each sequence."""
+    count = len(values)
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES) * weights
+    low, high = np.percentile(drawn @ values / drawn.sum(axis=1), INTERVAL)
+    return float(low), float(high)

@@ -17,7 +17,6 @@ from ..engine.tracker import Tracker
 from ..errors import UsageError
 from .conventions import Convention
 from .datasets.sequence import Sequence
-from .datasets.varied import original
 from .metrics import Score, compare, mean_score, score
 from .ope import run
 
@@ -34,12 +33,22 @@ outside them were published."""
 DIGITS = 4
 
 
+Measured = Mapping[str, Score]
+"""The figures of each clip, by its name."""
+Evaluate = Callable[[Mapping[str, float], Many[str]], Measured]
+"""Measures some values on the clips of these names; one whose ground truth is withheld is left out."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """One set of values, and what it reached on the clips for tuning."""
 
     params: dict[str, float]
-    value: float
+    clips: Measured
+
+    def mean(self, names: Many[str] = ()) -> Score:
+        """Return the mean over the clips `names`, or over all."""
+        return mean_score([self.clips[name] for name in names or self.clips])
 
 
 @dataclass(frozen=True)
@@ -47,36 +56,37 @@ class Tuned:
     """What a search found."""
 
     params: dict[str, float]
-    """The values of the best trial."""
+    """The values to use."""
     before: Score
     after: Score
-    """On the clips that were held out, with the bundle's own values and with the best."""
-    trials: tuple[Trial, ...]
-    """In the order they were tried; the first is the bundle's own."""
+    """On clips that took no part in the choice, with the bundle's own values and with those chosen."""
 
 
-def split(sequences: Many[Sequence], held_out: float) -> tuple[list[Sequence], list[Sequence]]:
-    """Return the clips to tune on and those to report on, about the share `held_out` of them.
+def clips(sequences: Many[Sequence]) -> dict[str, list[Sequence]]:
+    """Return the sequences of each clip: targets of one clip (NAME-1, NAME-2; NAME_1, NAME_2) are never parted.
 
-    Targets of one clip (NAME-1, NAME-2; NAME_1, NAME_2) stay together. Raises UsageError where a side would be empty.
+    In an order that nobody chose.
     """
-    ordered = sorted({_clip(one.name) for one in sequences}, key=_mixed)
-    if len(ordered) < 2:
-        raise UsageError(f"{len(ordered)} clip: tuning needs at least two, one of them to report on")
-    count = min(max(round(held_out * len(ordered)), 1), len(ordered) - 1)
-    reported = set(ordered[:count])
-    tuned_on = [one for one in sequences if _clip(one.name) not in reported]
-    return tuned_on, [one for one in sequences if _clip(one.name) in reported]
-
-
-def _clip(name: str) -> str:
-    name = original(name)
-    stem, mark, number = name.replace("_", "-").rpartition("-")
-    return stem if mark and number.isdigit() else name
+    found: dict[str, list[Sequence]] = {}
+    for one in sequences:
+        stem, mark, number = one.name.replace("_", "-").rpartition("-")
+        found.setdefault(stem if mark and number.isdigit() else one.name, []).append(one)
+    return {name: found[name] for name in sorted(found, key=_mixed)}
 
 
 def _mixed(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def split(names: Many[str], held_out: float) -> tuple[list[str], list[str]]:
+    """Return the clips to tune on and those to report on, about the share `held_out` of them.
+
+    Raises UsageError where a side would be empty.
+    """
+    if len(names) < 2:
+        raise UsageError(f"{len(names)} clip: tuning needs at least two, one of them to report on")
+    count = min(max(round(held_out * len(names)), 1), len(names) - 1)
+    return list(names[count:]), list(names[:count])
 
 
 def search_space(tracker_params: Mapping[str, float], wanted: Many[str]) -> dict[str, tuple[float, float]]:
@@ -93,23 +103,36 @@ def search_space(tracker_params: Mapping[str, float], wanted: Many[str]) -> dict
 
 
 def measure(
-    bundle: Bundle, params: Mapping[str, float], sequences: Many[Sequence], rule: Convention, options: Mapping[str, Any]
-) -> Score:
-    """Return the figures of `bundle` with `params` on `sequences`. Raises UsageError where nothing counts."""
+    bundle: Bundle,
+    params: Mapping[str, float],
+    clips: Mapping[str, Many[Sequence]],
+    rule: Convention,
+    options: Mapping[str, Any],
+) -> dict[str, Score]:
+    """Return the figures of `bundle` with `params` on each clip: the mean of its sequences.
+
+    Clips whose ground truth is withheld are left out. Raises UsageError where nothing counts.
+    """
     tracker = Tracker(bundle, params=params, **options)
-    scores = []
-    for sequence in sequences:
-        found = run(tracker, sequence)
-        one = score(compare(found.boxes, sequence, rule, found.frame_wh), rule)
-        if one is not None and not sequence.withheld:
-            scores.append(one)
-    if not scores:
+    measured = {}
+    for name, sequences in clips.items():
+        found = [_score(tracker, sequence, rule) for sequence in sequences if not sequence.withheld]
+        if counted := [one for one in found if one is not None]:
+            measured[name] = mean_score(counted)
+    if not measured:
         raise UsageError("nothing can be counted on these clips: their ground truth is withheld")
-    return mean_score(scores)
+    return measured
+
+
+def _score(tracker: Tracker, sequence: Sequence, rule: Convention) -> Score | None:
+    found = run(tracker, sequence)
+    return score(compare(found.boxes, sequence, rule, found.frame_wh), rule)
 
 
 def tune(
-    evaluate: Callable[[Mapping[str, float], bool], Score],
+    evaluate: Evaluate,
+    tuned_on: Many[str],
+    held_out: Many[str],
     start: Mapping[str, float],
     space: Mapping[str, tuple[float, float]],
     trials: int,
@@ -120,8 +143,7 @@ def tune(
 ) -> Tuned:
     """Return the best of `trials` sets of values out of `space`, the first being `start`.
 
-    `evaluate` returns the figures with some values on the clips for tuning, or (True) on those held out. The search is
-    Optuna's TPE. A set that is no better than `start` on the clips for tuning is not taken.
+    The search is Optuna's TPE on the clips `tuned_on`. A set that is no better than `start` there is not taken.
     """
     import optuna
 
@@ -135,12 +157,12 @@ def tune(
         params = {name: round(trial.suggest_float(name, low, high), DIGITS) for name, (low, high) in space.items()}
         if not done:
             params = {name: start[name] for name in space}
-        done.append(Trial(params, evaluate(params, False).figures[figure]))
+        done.append(Trial(params, evaluate(params, tuned_on)))
         tell(done[-1])
-        return done[-1].value
+        return done[-1].mean().figures[figure]
 
     study.optimize(objective, n_trials=trials)
-    best = max(done, key=lambda trial: trial.value)  # the earliest of equals: the bundle's own, where nothing is better
-    before = evaluate(done[0].params, True)
-    after = before if best is done[0] else evaluate(best.params, True)
-    return Tuned(best.params, before, after, tuple(done))
+    best = max(done, key=lambda trial: trial.mean().figures[figure])  # the earliest of equals: the bundle's own first
+    before = Trial(done[0].params, evaluate(done[0].params, held_out)).mean()
+    after = before if best is done[0] else Trial(best.params, evaluate(best.params, held_out)).mean()
+    return Tuned(best.params, before, after)

@@ -2,7 +2,10 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,11 @@ from rich.table import Table
 
 from ..bench.conventions import CONVENTIONS, convention
 from ..bench.datasets.layouts import LAYOUTS, open_dataset
-from ..bench.datasets.sequence import Sequence
 from ..bench.datasets.varied import varied
+from ..bench.folds import CrossValidated, cross_validate, fold_clips
 from ..bench.machine import versions
-from ..bench.metrics import FIGURES, Score
-from ..bench.tuning import Trial, Tuned, measure, search_space, split, tune
+from ..bench.metrics import FIGURES
+from ..bench.tuning import Measured, Trial, Tuned, clips, measure, search_space, split, tune
 from ..engine.bundle import Bundle
 from ..engine.params import choose_params
 from ..errors import UsageError
@@ -31,6 +34,7 @@ EPILOG = """\b
 Examples:
   trk-tune sequences --bundle tracker.trk --trials 50 --out tuned.json
   trk-tune OTB100 --bundle tracker.trk --param penalty_k --param window_influence --hold-out 0.3
+  trk-tune clips --bundle tracker.trk --runs 4 --folds 5
 """
 
 
@@ -50,6 +54,12 @@ Examples:
     default=0.5,
     show_default=True,
     help="Share of the clips that are not tuned on, and that the result is reported on.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    help="Instead of --hold-out, where clips are few: tune on all of them and report on all, each with values that "
+    "were chosen without its fold.",
 )
 @click.option(
     "--figure",
@@ -77,10 +87,8 @@ def command(folder: Path, **options: Any) -> int:
     The clips are split: values are chosen on one part, and what they bring is reported on the other. Prints the options
     that trk-run, trk-eval and trk-trax take.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError:
-        raise UsageError("trk-tune needs optuna: pip install 'trk-engine[eval]'") from None
+    if not options["folds"] and find_spec("optuna") is None:
+        raise UsageError("trk-tune needs optuna: pip install 'trk-engine[eval]'")
     bundle = Bundle(options["bundle"] or default_bundle())
     given = parse_params(options["preset"], [])
     start = choose_params(bundle.manifest, given["preset"], given["params"])
@@ -89,41 +97,49 @@ def command(folder: Path, **options: Any) -> int:
     sequences, left_out = read_sequences(data, options["only"])
     for name, error in left_out.items():
         click.echo(f"trk-tune: left out {name}: {error}", err=True)
-    tuned_on, held_out = split(sequences, options["hold_out"])
-    shown = {
-        part: [one for clip in clips for one in varied(clip, options["runs"])]
-        for part, clips in ((False, tuned_on), (True, held_out))
+    runs = {
+        name: [run for one in clip for run in varied(one, options["runs"])] for name, clip in clips(sequences).items()
     }
     rule = convention(options["rule"] or data.layout.convention)
     runtime = {name: options[name] for name in ("backend", "device", "threads")}
-    loud = not options["quiet"]
+    loud, figure, count = not options["quiet"], options["figure"], options["trials"]
+    search: Callable[..., Tuned]
+    if options["folds"]:
+        folds = fold_clips([*runs], options["folds"])
+        search, steps = partial(cross_validate, folds=folds), count * len(runs)
+        reported: dict[str, Any] = {"folds": folds}
+        title = f"on {len(runs)} clips, each held out once"
+    else:
+        tuned_on, held_out = split([*runs], options["hold_out"])
+        search, steps = partial(tune, tuned_on=tuned_on, held_out=held_out), count * len(tuned_on) + 2 * len(held_out)
+        reported = {"tuned_on": tuned_on, "reported_on": held_out}
+        title = f"on {len(held_out)} clips held out"
     out = PartialFile(options["out"]) if options["out"] else None
     trials: list[Trial] = []
     try:
         with progress_bar(loud) as progress:
-            steps = len(shown[False]) * options["trials"] + 2 * len(shown[True])
             task = progress.add_task("trials", total=steps)
 
-            def evaluate(params: Mapping[str, float], reported: bool) -> Score:
-                found = measure(bundle, {**start, **params}, shown[reported], rule, runtime)
-                progress.advance(task, len(shown[reported]))
+            def evaluate(params: Mapping[str, float], names: Many[str]) -> Measured:
+                found = measure(bundle, {**start, **params}, {name: runs[name] for name in names}, rule, runtime)
+                progress.advance(task, len(names))
                 return found
 
-            found = tune(
+            found = search(
                 evaluate,
-                start,
-                space,
-                options["trials"],
-                figure=options["figure"],
+                start=start,
+                space=space,
+                trials=count,
+                figure=figure,
                 seed=options["seed"],
                 tell=trials.append,
             )
         if out:
-            about = _about(found, start, bundle, tuned_on, held_out, options, rule.name)
+            about = _about(found, trials, start, bundle, options) | {"convention": rule.name, **reported}
             out.temporary.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
             out.publish()
     except KeyboardInterrupt:
-        best = max(trials, key=lambda trial: trial.value, default=None)
+        best = max(trials, key=lambda trial: trial.mean().figures[figure], default=None)
         best_so_far = f"; the best so far, not checked on clips held out: {settings(best.params)}" if best else ""
         click.echo(f"trk-tune: interrupted after {len(trials)} trials{best_so_far}", err=True)
         return EXIT_INTERRUPTED
@@ -131,7 +147,7 @@ def command(folder: Path, **options: Any) -> int:
         if out:
             out.discard()
     if loud:
-        _report(found, len(tuned_on), held_out, options)
+        _report(found, trials, title, figure)
     click.echo(settings(found.params))
     return 0
 
@@ -142,44 +158,52 @@ def settings(params: Mapping[str, float]) -> str:
 
 
 def _about(
-    found: Tuned,
-    start: Mapping[str, float],
-    bundle: Bundle,
-    tuned_on: list[Sequence],
-    held_out: list[Sequence],
-    options: dict[str, Any],
-    rule: str,
+    found: Tuned, trials: list[Trial], start: Mapping[str, float], bundle: Bundle, options: dict[str, Any]
 ) -> dict[str, Any]:
-    manifest = bundle.manifest
-    return {
+    manifest, figure = bundle.manifest, options["figure"]
+    about = {
         "params": {**start, **found.params},
         "searched": sorted(found.params),
         "bundle": {"path": str(bundle.path), "model": manifest.model, "variant": manifest.variant},
-        "figure": options["figure"],
-        "convention": rule,
-        "tuned_on": [one.name for one in tuned_on],
-        "reported_on": [one.name for one in held_out],
+        "figure": figure,
         "before": found.before.figures,
         "after": found.after.figures,
         "runs": options["runs"],
         "seed": options["seed"],
-        "trials": [{"params": trial.params, "value": trial.value} for trial in found.trials],
+        "trials": [
+            {
+                "params": trial.params,
+                "value": trial.mean().figures[figure],
+                "clips": {name: one.figures[figure] for name, one in trial.clips.items()},
+            }
+            for trial in trials
+        ],
         "versions": versions(),
     }
+    if isinstance(found, CrossValidated):
+        about["gain_interval_95"] = found.gain
+        about["chosen_without_fold"] = [fold.chosen.params for fold in found.folds]
+    return about
 
 
-def _report(found: Tuned, tuned_on: int, held_out: list[Sequence], options: dict[str, Any]) -> None:
-    figure = options["figure"]
-    first, best = found.trials[0].value, max(trial.value for trial in found.trials)
+def _report(found: Tuned, trials: list[Trial], title: str, figure: str) -> None:
+    before, after = found.before.figures[figure], found.after.figures[figure]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(f"on {len(held_out)} clips held out")
+    table.add_column(title)
     for name in FIGURES:
         table.add_column(TITLES[name], justify="right")
     for name, score in (("the bundle's values", found.before), ("the values found", found.after)):
         table.add_row(name, *(f"{100 * score.figures[key]:.1f}" for key in FIGURES))
     console.print(table)
-    console.print(f"{TITLES[figure]} on the {tuned_on} clips for tuning: {100 * first:.1f} -> {100 * best:.1f}")
-    if found.after.figures[figure] <= found.before.figures[figure]:
+    if isinstance(found, CrossValidated):
+        low, high = found.gain
+        console.print(
+            f"{TITLES[figure]}: {100 * (after - before):+.1f}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
+        )
+    values = [trial.mean().figures[figure] for trial in trials]
+    tuned_on = f"{TITLES[figure]} on the {len(trials[0].clips)} clips for tuning"
+    console.print(f"{tuned_on}: {100 * values[0]:.1f} -> {100 * max(values):.1f}")
+    if after <= before:
         console.print("On the clips held out that brings nothing: keep the bundle's values", style="yellow")
 
 

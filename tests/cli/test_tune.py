@@ -61,6 +61,21 @@ def test_several_runs_judge_a_set_of_values(data, tiny_trk, tmp_path, capsys):
     assert once["trials"][0]["value"] != four["trials"][0]["value"]
 
 
+def test_folds_report_on_every_clip(data, tiny_trk, tmp_path, capsys):
+    out = tmp_path / "tuned.json"
+    assert tune(data, tiny_trk, "--out", out, "--param", "scale_lr", "--folds", 2) == 0
+    printed = capsys.readouterr()
+    assert "on 2 clips, each held out once" in printed.err
+    assert "95 % interval" in printed.err
+    found = json.loads(out.read_text())
+    assert sorted(found["folds"]) == [["one"], ["two"]]
+    assert len(found["chosen_without_fold"]) == 2
+    assert [sorted(trial["clips"]) for trial in found["trials"]] == [["one", "two"]] * 3
+    for one, other in (("one", "two"), ("two", "one")):
+        best = max(found["trials"], key=lambda trial: trial["clips"][other])
+        assert found["chosen_without_fold"][found["folds"].index([one])] == best["params"]
+
+
 def test_the_file_that_is_written_is_a_preset_for_other_commands(data, clip, tiny_trk, tmp_path, capsys):
     tuned, boxes = tmp_path / "tuned.json", tmp_path / "boxes.json"
     assert tune(data, tiny_trk, "--out", tuned, "--preset", "steady", "--param", "scale_lr") == 0
@@ -121,6 +136,7 @@ BAD = {
     "unknown preset": (["--preset", "none"], "no preset 'none'"),
     "one clip": (["--only", "one"], "1 clip: tuning needs at least two"),
     "all held out": (["--hold-out", "1"], "hold-out"),
+    "more folds than clips": (["--folds", "3"], "2 clips can't be shared out over 3 folds: --folds 2 is the most"),
     "no trials": (["--trials", "1"], "trials"),
     "out into nowhere": (["--out", "no/where.json"], "no folder no"),
 }
