@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from .engine.multi import MultiTracker
-from .engine.result import Box, Result, StageTimes
+from .engine.result import Box, StageTimes
 from .engine.tracker import Tracker
 from .errors import FrameError, SourceError, TrkError
 from .tracking import NO_FRAME, Followed, Waiting
@@ -200,7 +200,7 @@ class Videos:
                 began = perf_counter()
                 targets.stages = StageTimes(0.0, 0.0, 0.0)
                 step.video.numbers[target] = targets.add(step.frame.image, box, step.video.numbers.get(target))
-                mine[target] = Result(box, 1.0, False, 0, perf_counter() - began)
+                mine[target] = targets.tracker.given(box, perf_counter() - began)
                 stages = [part + more for part, more in zip(stages, targets.stages, strict=True)]
             followed[name] = Followed(step.frame, dict(sorted(mine.items())), step.decode, StageTimes(*stages))
         return followed

@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import UsageError
 from .tracking import Followed, Tracked
-from .video.draw import draw_all
+from .video.draw import draw
 from .video.source import Image
 
 One = TypeVar("One", Tracked, Followed)
@@ -78,4 +78,4 @@ def _drawn(one: Tracked | Followed) -> Image:
     seconds = sum(one.stages)
     speed = 1 / seconds if seconds > 0 else None
     numbered = len(one.results) > 1
-    return draw_all(one.frame.image, one.records(), numbered=numbered, fps=speed, frame_index=one.frame.index)
+    return draw(one.frame.image, one.records(), numbered=numbered, fps=speed, frame_index=one.frame.index)

@@ -42,8 +42,12 @@ class Followed(NamedTuple):
 
     def records(self) -> list[Record]:
         """One record for a sink per target."""
-        index, time = self.frame.index, self.frame.time
-        return [Record(index, time, r.box, r.score, r.lost, target, r.confidence) for target, r in self.results.items()]
+        return [as_record(self.frame, target, result) for target, result in self.results.items()]
+
+
+def as_record(frame: Frame, target: int, result: Result) -> Record:
+    """Return what a sink takes, and a picture: the result of `target` in `frame`."""
+    return Record(frame.index, frame.time, result.box, result.score, result.lost, target, result.confidence)
 
 
 def track(
@@ -154,7 +158,7 @@ def _follow(
         for target, box in boxes.items():
             began = perf_counter()
             targets.add(frame.image, box, target)
-            results[target] = Result(box, 1.0, False, 0, perf_counter() - began)
+            results[target] = targets.tracker.given(box, perf_counter() - began)
         if results:
             yield Followed(frame, dict(sorted(results.items())), decode, targets.stages)
             if stops and not waiting and all(result.lost for result in results.values()):

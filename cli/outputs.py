@@ -8,7 +8,7 @@ from typing import Any
 
 from ..tracking import Followed
 from ..video.boxes import STDOUT, open_sink
-from ..video.draw import draw_all
+from ..video.draw import draw
 from ..video.sheet import ContactSheet
 from ..video.source import Source
 from ..video.writer import open_video
@@ -56,7 +56,7 @@ class Outputs:
             seconds = sum(result.time for result in one.results.values())
             self._recent = 0.9 * self._recent + 0.1 * seconds if self._recent else seconds
             fps = 1 / self._recent if self._recent else None
-            picture = draw_all(frame.image, one.records(), numbered=self._several, fps=fps, frame_index=frame.index)
+            picture = draw(frame.image, one.records(), numbered=self._several, fps=fps, frame_index=frame.index)
         drawn = time.perf_counter()
         if self._video and picture is not None:
             if self._first_time is None:
@@ -68,18 +68,9 @@ class Outputs:
             for record in records:
                 sink.write(record)
         if self._sheet:
-            self._to_sheet(one)
+            self._sheet.add(one.frame.index, one.frame.image, records, numbered=self._several)
         written = time.perf_counter()
         return (
             {"draw": drawn - started} if self._video else {},
             {"write": written - drawn} if self.paths else {},
         )
-
-    def _to_sheet(self, one: Followed) -> None:
-        assert self._sheet is not None
-        frame, results = one.frame, one.results
-        if self._several:
-            self._sheet.add(frame.index, draw_all(frame.image, one.records(), numbered=True))
-        else:
-            (result,) = results.values()
-            self._sheet.add(frame.index, frame.image, result.box, lost=result.lost, score=result.score)

@@ -320,6 +320,10 @@ class Tracker:
         lost = state.target.lost or (state.lost and not own_rule)
         return Result(box, score, lost, state.target.frame_index, 0.0, confidence)
 
+    def given(self, box: Box, seconds: float = 0.0) -> Result:
+        """The result of the frame in which the target was given as `box`: sure by definition."""
+        return Result(box, 1.0, False, 0, seconds, None if self.manifest.calibration is None else 1.0)
+
     def _array(self, params: Mapping[str, float]) -> NDArray[np.float32]:
         return np.array([params[name] for name in self.params], np.float32)
 

@@ -24,7 +24,12 @@ def test_every_frame_comes_with_its_box(clip, tracker, source):
 def test_first_result_is_the_box_that_was_given(clip, tracker):
     first = next(track(clip.folder, [90, "70", 48.5, np.float32(48)], tracker))
     assert first.result.box == (90.0, 70.0, 48.5, 48.0)
-    assert (first.result.score, first.result.lost) == (1.0, False)
+    assert (first.result.score, first.result.lost, first.result.confidence) == (1.0, False, None)
+
+
+def test_a_calibrated_bundle_is_sure_of_the_box_that_was_given(clip):
+    first = next(track(clip.folder, clip.boxes[0]))
+    assert first.result.confidence == 1.0
 
 
 def test_frame_is_the_videos_and_may_be_drawn_on(clip, tracker):

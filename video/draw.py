@@ -1,4 +1,4 @@
-"""A result drawn into a frame: box, label, score, speed; sized by the picture, readable on any background."""
+"""Results drawn into a frame: box, number, confidence, speed; sized by the picture, readable on any background."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -64,65 +64,44 @@ class Measures:
 
 def draw(
     image: Image,
-    box: Box | None,
-    *,
-    label: str = "",
-    score: float | None = None,
-    fps: float | None = None,
-    lost: bool = False,
-    frame_index: int | None = None,
-    colour: Colour = TRACKED,
-) -> Image:
-    """A copy of the frame with the box (x, y, w, h in pixels, in `colour`, BGR) and what is known about it.
-
-    A lost target has the colour LOST and a dashed box. `frame_index` and `fps` stand in the upper left corner.
-    """
-    canvas: Image = image.copy()
-    _draw_on(canvas, box, label, score, fps, lost, frame_index, colour)
-    return canvas
-
-
-def draw_all(
-    image: Image,
     records: Iterable[Record],
     *,
-    numbered: bool,
+    numbered: bool = False,
     fps: float | None = None,
     frame_index: int | None = None,
 ) -> Image:
-    """A copy of the frame with the box of every record, in its target's colour and, if `numbered`, with its number."""
+    """A copy of the frame with the box of every record in its target's colour, and what is known about it.
+
+    Beside the box: the target's number if `numbered`, and how sure the tracker is, in percent where the bundle is
+    calibrated, else the raw score. A lost target has the colour LOST and a dashed box. `frame_index` and `fps` stand in
+    the upper left corner.
+    """
     canvas: Image = image.copy()
-    for record in records:
-        label = f"#{record.target}" if numbered else ""
-        colour = PALETTE[(record.target - 1) % len(PALETTE)]
-        _draw_on(canvas, record.box, label, record.score, fps, record.lost, frame_index, colour)
-        fps, frame_index = None, None  # once a picture
-    return canvas
-
-
-def _draw_on(
-    canvas: Image,
-    box: Box | None,
-    label: str,
-    score: float | None,
-    fps: float | None,
-    lost: bool,
-    frame_index: int | None,
-    colour: Colour,
-) -> None:
     measures = Measures.of(canvas.shape)
-    colour = LOST if lost else colour
-    if box is not None and np.isfinite(box).all():
-        corners = _corners(canvas, box)
-        _draw_box(canvas, corners, colour, measures, dashed=lost)
-        words = [label, "lost" if lost else "", "" if score is None else f"{score:.2f}"]
-        tag = "  ".join(word for word in words if word)
-        if tag:
-            _draw_tag(canvas, tag, corners, colour, measures)
+    for record in records:
+        if np.isfinite(record.box).all():
+            _draw_target(canvas, record, measures, numbered)
     words = ["" if frame_index is None else f"frame {frame_index}", "" if fps is None else f"{fps:.0f} FPS"]
     status = "   ".join(word for word in words if word)
     if status:
         _draw_status(canvas, status, measures)
+    return canvas
+
+
+def _draw_target(canvas: Image, record: Record, measures: Measures, numbered: bool) -> None:
+    colour = LOST if record.lost else PALETTE[(record.target - 1) % len(PALETTE)]
+    corners = _corners(canvas, record.box)
+    _draw_box(canvas, corners, colour, measures, dashed=record.lost)
+    words = [f"#{record.target}" if numbered else "", "lost" if record.lost else "", _sureness(record)]
+    tag = "  ".join(word for word in words if word)
+    if tag:
+        _draw_tag(canvas, tag, corners, colour, measures)
+
+
+def _sureness(record: Record) -> str:
+    if record.confidence is not None:
+        return f"{record.confidence:.0%}"
+    return "" if record.score is None else f"{record.score:.2f}"
 
 
 def _corners(canvas: Image, box: Box) -> tuple[int, int, int, int]:

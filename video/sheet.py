@@ -1,7 +1,8 @@
 """A contact sheet: frames of a run, evenly spaced, in one picture."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import SinkError
 from .draw import draw
 from .partial import PartialFile
-from .record import Box
+from .record import Box, Record
 from .source import Image
 
 TILE_AREA = 400 * 225
@@ -51,12 +52,10 @@ class ContactSheet:
         self._shots: list[_Shot] = []
         self._closed = False
 
-    def add(
-        self, frame_index: int, image: Image, box: Box | None = None, *, score: float | None = None, lost: bool = False
-    ) -> None:
-        """Offer a frame (uint8 [H, W, 3] BGR) and its box in the frame's pixels; only some are shrunk and kept."""
+    def add(self, frame_index: int, image: Image, records: Iterable[Record] = (), *, numbered: bool = False) -> None:
+        """Offer a frame (uint8 [H, W, 3] BGR) and what is known of its targets; only some are shrunk and kept."""
         if self._added % self._every == 0:
-            self._shots.append(_Shot(frame_index, _tile(image, box, frame_index, score, lost)))
+            self._shots.append(_Shot(frame_index, _tile(image, records, frame_index, numbered)))
         self._added += 1
         if len(self._shots) > SPARE * self._tiles:
             self._shots = self._shots[::2]
@@ -94,14 +93,18 @@ class ContactSheet:
         self.close()
 
 
-def _tile(image: Image, box: Box | None, frame_index: int, score: float | None, lost: bool) -> Image:
+def _tile(image: Image, records: Iterable[Record], frame_index: int, numbered: bool) -> Image:
     height, width = image.shape[:2]
     scale = math.sqrt(TILE_AREA / (width * height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    x, y, w, h = box or (0, 0, 0, 0)
-    placed = None if box is None else (x * scale, y * scale, w * scale, h * scale)
-    return draw(np.asarray(small, np.uint8), placed, score=score, lost=lost, frame_index=frame_index)
+    placed = [replace(record, box=_scaled(record.box, scale)) for record in records]
+    return draw(np.asarray(small, np.uint8), placed, numbered=numbered, frame_index=frame_index)
+
+
+def _scaled(box: Box, scale: float) -> Box:
+    x, y, w, h = box
+    return x * scale, y * scale, w * scale, h * scale
 
 
 def _grid(tiles: list[Image], columns: int) -> Image:

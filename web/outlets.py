@@ -12,7 +12,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from ..video.boxes import Mark, TextSink
-from ..video.draw import draw_all
+from ..video.draw import draw
 from ..video.formats import open_format
 from ..video.record import Record
 from ..video.source import Frame, Image, Source
@@ -208,4 +208,4 @@ def write_video(video: str, journal: Journal, path: Path) -> bool:
 
 
 def _drawn(frame: Frame, records: Sequence[Record]) -> Image:
-    return draw_all(frame.image, records, numbered=True, frame_index=frame.index)
+    return draw(frame.image, records, numbered=True, frame_index=frame.index)

@@ -108,10 +108,15 @@ function paint() {
   if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
   const unit = canvas.width / (canvas.clientWidth || canvas.width); // video pixels in a screen pixel
   for (const target of status ? status.targets : []) {
-    const words = `${target.id}` + (target.score === null ? "" : `  ${target.score.toFixed(2)}`) + (target.lost ? "  lost" : "");
+    const words = `${target.id}` + (target.lost ? "  lost" : "") + sureness(target);
     outline(target.box, target.lost ? LOST : colour(target.id), unit, words, target.lost, target.id === redraw);
   }
   if (drawing && drawing.box) outline(drawing.box, redraw === null ? "#ffffff" : colour(redraw), unit, "", true, false);
+}
+
+function sureness(target) {
+  if (target.confidence !== null) return `  ${Math.round(100 * target.confidence)}%`;
+  return target.score === null ? "" : `  ${target.score.toFixed(2)}`;
 }
 
 function outline([x, y, w, h], tint, unit, words, dashed, faint) {

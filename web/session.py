@@ -12,6 +12,7 @@ from ..engine.multi import MultiTracker
 from ..engine.result import Box
 from ..engine.tracker import Tracker
 from ..errors import UsageError
+from ..tracking import as_record
 from ..video.ahead import Ahead
 from ..video.record import Record
 from ..video.source import STDIN, Frame, Image, Position, Source, public_name
@@ -147,7 +148,7 @@ class Session:
                 raise UsageError(f"{MAX_TARGETS} targets are the most that one page follows")
             target = self._targets.add(self.frame.image, box, target)
             x, y, w, h = (float(value) for value in box)
-            self._now[target] = Record(self.frame.index, self.frame.time, (x, y, w, h), 1.0, False, target)
+            self._now[target] = as_record(self.frame, target, self.tracker.given((x, y, w, h)))
             self._change()
             return target
 
@@ -315,10 +316,7 @@ class Session:
             self.frame = frame
             self.picture_number += 1
             self._seconds.append(sum(self._targets.stages))
-            records = [
-                Record(frame.index, frame.time, r.box, r.score, r.lost, t, r.confidence)
-                for t, r in sorted(results.items())
-            ]
+            records = [as_record(frame, target, result) for target, result in sorted(results.items())]
             self._now = {record.target: record for record in records}
             self.journal.append(records)
             if self.seekable:

@@ -7,6 +7,7 @@ from small_clips import picture
 
 from trk.errors import SinkError
 from trk.video.draw import TRACKED
+from trk.video.record import Record
 from trk.video.sheet import ContactSheet
 
 
@@ -47,7 +48,7 @@ def test_a_short_run_shows_every_frame_once(tmp_path: Path) -> None:
 
 def test_boxes_are_scaled_with_the_tiles(tmp_path: Path) -> None:
     with ContactSheet(tmp_path / "sheet.png", tiles=1) as sheet:
-        sheet.add(0, np.zeros((720, 1280, 3), np.uint8), (640.0, 360.0, 320.0, 180.0), score=0.9)
+        sheet.add(0, np.zeros((720, 1280, 3), np.uint8), [Record(0, 0.0, (640.0, 360.0, 320.0, 180.0), 0.9)])
     image = cv2.imread(str(tmp_path / "sheet.png"))
     ys, xs = np.nonzero((image == np.array(TRACKED)).all(axis=2))
     scale = (image.shape[1] - 32) / 1280
