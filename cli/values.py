@@ -11,7 +11,7 @@ import click
 from ..engine.result import Box
 from ..errors import BoxError, UsageError
 from ..video.seeds import Seed, number_targets, read_seeds
-from ..weights.shipped import BUNDLES, default_bundle
+from ..weights.shipped import bundle_path
 
 PRESET_FILE = ".json"
 BOX_FILES = (".csv", ".json", ".jsonl")
@@ -22,8 +22,7 @@ class BundlePath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path. Raises BundleError where what ships is missing."""
-        is_shipped = str(value) in BUNDLES and not Path(value).exists()
-        return super().convert(default_bundle(str(value)) if is_shipped else value, param, ctx)
+        return super().convert(bundle_path(value), param, ctx)
 
 
 def parse_box(text: str) -> Box:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError, TrkError
-from ..weights.shipped import default_bundle
+from ..weights.shipped import bundle_path
 from .ask import Ask, Cut, Look, Point, Turn, next_asks
 from .backends import load_backend
 from .backends.base import Kernels, Whole
@@ -42,15 +42,15 @@ class Tracker:
     A frame is an array uint8 [H, W, 3] BGR as OpenCV gives it, contiguous or not, and is never modified. A box is
     x, y, w, h: top-left corner, 0-indexed float pixels.
 
-    `bundle`: folder or `.trk` file; None is the bundle that ships with trk. `preset`: one of the bundle's sets of
-    hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see `load_backend`; nothing that
-    was asked for is ever replaced silently. `on_lost`: what happens while the target is lost, one of
-    `policy.POLICIES`; None is the bundle's, "follow" for every model of an upstream. `template_rate`: share, 0 to 1, of
-    the newest appearance in the running mean that the template follows; 0, what every upstream does, leaves it as
-    `init` saw it; None is the bundle's, 0 for every model of an upstream. Policies other than "follow", and rates above
-    0, need a calibrated bundle. `whole_frame`: whether crops are cut inside the graphs, out of whole frames; None: on a
-    GPU, where the bundle has such graphs (`trk-export --whole-frame`). Frames may then lie on the GPU already, as
-    anything that speaks DLPack or `__cuda_array_interface__`. One tracker serves one thread.
+    `bundle`: folder or `.trk` file; None is the bundle that ships with trk, "int8" its INT8 twin. `preset`: one of the
+    bundle's sets of hyper-parameters; `params` overrides single ones. `backend`, `device`, `threads`: see
+    `load_backend`; nothing that was asked for is ever replaced silently. `on_lost`: what happens while the target is
+    lost, one of `policy.POLICIES`; None is the bundle's, "follow" for every model of an upstream. `template_rate`:
+    share, 0 to 1, of the newest appearance in the running mean that the template follows; 0, what every upstream does,
+    leaves it as `init` saw it; None is the bundle's, 0 for every model of an upstream. Policies other than "follow",
+    and rates above 0, need a calibrated bundle. `whole_frame`: whether crops are cut inside the graphs, out of whole
+    frames; None: on a GPU, where the bundle has such graphs (`trk-export --whole-frame`). Frames may then lie on the
+    GPU already, as anything that speaks DLPack or `__cuda_array_interface__`. One tracker serves one thread.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Tracker:
         template_rate: float | None = None,
         whole_frame: bool | None = None,
     ):
-        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(default_bundle() if bundle is None else bundle)
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle_path(bundle))
         self.manifest: Manifest = self.bundle.manifest
         self.policy = choose_policy(on_lost, self.manifest)
         self.template_rate = choose_rate(template_rate, self.manifest)

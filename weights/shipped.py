@@ -22,6 +22,16 @@ def default_bundle(name: str = "default") -> Path:
     return path
 
 
+def bundle_path(named: str | Path | None) -> Path:
+    """Return where a bundle is: None is the default; a name in BUNDLES one that ships, unless a file here is so called.
+
+    Raises BundleError where what ships is missing; whether there is a bundle at another path is not looked at.
+    """
+    path = Path("default" if named is None else named)
+    is_shipped = named is None or (str(path) in BUNDLES and not path.exists())
+    return default_bundle(str(path)) if is_shipped else path
+
+
 class ShippedWeights(NamedTuple):
     """Weights in this folder, and their terms."""
 

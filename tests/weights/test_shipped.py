@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from trk import BundleError, CheckpointError
@@ -22,6 +24,15 @@ def test_what_ships_has_names():
     assert len(set(found)) == 2
     with pytest.raises(BundleError, match="it has default, int8"):
         shipped.default_bundle("int4")
+
+
+def test_a_name_is_what_ships_unless_a_file_here_is_so_called(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert shipped.bundle_path(None) == shipped.bundle_path("default") == shipped.default_bundle()
+    assert shipped.bundle_path("int8") == shipped.default_bundle("int8")
+    assert shipped.bundle_path("sub/int8") == Path("sub/int8")
+    Path("int8").mkdir()
+    assert shipped.bundle_path("int8") == Path("int8")
 
 
 @pytest.mark.parametrize("there", ["net.safetensors", "net.md"])
