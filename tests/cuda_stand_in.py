@@ -42,6 +42,8 @@ class FakeRuntime:
         self.waited = 0
         self.streams = 0
         self.dropped = []
+        self.instantiated = 0
+        self.ended = []
         self.configs = []
 
     def put(self, work, stream=None):
@@ -117,6 +119,10 @@ class FakeRuntime:
         self.streams += 1
         return self._done("cudaStreamCreateWithFlags", 76 + self.streams)
 
+    def cudaStreamDestroy(self, stream):
+        self.ended.append(stream)
+        return self._done("cudaStreamDestroy")
+
     def cudaMalloc(self, size):
         if "cudaMalloc" in self.fails:
             return self._done("cudaMalloc", None)
@@ -154,6 +160,7 @@ class FakeRuntime:
         return self._done("cudaStreamEndCapture", graph)
 
     def cudaGraphInstantiate(self, graph, flags):
+        self.instantiated += 1
         return self._done("cudaGraphInstantiate", tuple(graph))
 
     def cudaGraphDestroy(self, graph):

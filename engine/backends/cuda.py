@@ -24,6 +24,15 @@ NO_TIMING = 2
 """Flag of cudaEventCreateWithFlags."""
 
 
+class Captured:
+    """A captured graph, ready to launch; given back when nobody has it any more."""
+
+    __slots__ = ("__weakref__", "handle")
+
+    def __init__(self, handle: Any):
+        self.handle = handle
+
+
 class Cuda:
     """One GPU, and one stream of its own on it.
 
@@ -44,6 +53,7 @@ class Cuda:
         self.capability = f"{properties.major}.{properties.minor}"
         # Not the default stream, on which TensorRT synchronises more than it has to.
         (self.stream,) = self._call("cudaStreamCreateWithFlags", 1, what="make a stream")  # 1: non-blocking
+        weakref.finalize(self, _destroy_stream, self._runtime, self.stream)
         self._foreign: Any = None
 
     def sibling(self) -> Cuda:
@@ -120,11 +130,7 @@ class Cuda:
         self._call("cudaEventRecord", self._foreign, stream, what="record an event in the stream of a frame's maker")
         self.wait_for(self._foreign)
 
-    def drop(self, graph: Any) -> None:
-        """Give back a captured graph."""
-        self._call("cudaGraphExecDestroy", graph, what="give back a graph")
-
-    def capture(self, work: Callable[[], None]) -> Any:
+    def capture(self, work: Callable[[], None]) -> Captured:
         """Return a graph of what `work` puts into the stream, ready to launch; nothing of it runs meanwhile.
 
         `work` has to have run once before: what is only done the first time can't be captured.
@@ -140,11 +146,13 @@ class Cuda:
         (graph,) = self._call("cudaStreamEndCapture", self.stream, what="capture a graph")
         (ready,) = self._call("cudaGraphInstantiate", graph, 0, what="instantiate the captured graph")
         self._call("cudaGraphDestroy", graph, what="give back a graph")
-        return ready
+        captured = Captured(ready)
+        weakref.finalize(captured, self._freed, "cudaGraphExecDestroy", ready)
+        return captured
 
-    def launch(self, graph: Any) -> None:
+    def launch(self, graph: Captured) -> None:
         """Launch a captured graph in the stream."""
-        self._call("cudaGraphLaunch", graph, self.stream, what="launch the captured graph")
+        self._call("cudaGraphLaunch", graph.handle, self.stream, what="launch the captured graph")
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         direction = getattr(self._runtime.cudaMemcpyKind, kind)
@@ -169,6 +177,10 @@ class Cuda:
         if name in NO_DEVICE:
             return f"no usable NVIDIA GPU ({name}): install a driver for this CUDA version, or choose --device cpu"
         return advised(f"CUDA can't {what}: {name}")
+
+
+def _destroy_stream(runtime: Any, stream: Any) -> None:
+    runtime.cudaStreamDestroy(stream)  # its error code would reach nobody
 
 
 def _line(error: Exception) -> str:

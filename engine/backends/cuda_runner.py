@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..manifest import Graph, Tensor
 from .base import SearchOutput
-from .cuda import Cuda
+from .cuda import Captured, Cuda
 from .events import CudaMarks, DeviceTimes
 
 Array = NDArray[Any]
@@ -91,8 +91,8 @@ class Runner:
         self.host = {**self._inputs.host, **self._results.host}
         self.held: list[Any] = []
         """Whose kernels lie in the device's buffers, target by target."""
-        self._captured: dict[int, Any] = {}
-        self._parts: list[Any] | None = None
+        self._captured: dict[int, Captured] = {}
+        self._parts: list[Captured] | None = None
         if "frame" not in {tensor.name for tensor in graph.inputs}:
             self.prepare()
 
@@ -116,8 +116,6 @@ class Runner:
 
     def forget(self) -> None:
         """Give back what was captured: the frames are to lie elsewhere."""
-        for graph in self._captured.values():
-            self._cuda.drop(graph)
         self._captured.clear()
         self._work.forget()
 

@@ -1,6 +1,7 @@
 """Whole frames on a GPU: what is launched, copied and waited for, against stand-ins; frames that already lie there."""
 
 import ctypes
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_every_size_of_frame_is_captured_once_and_serves_whenever_it_comes_again
     assert (len(runtime.memory), len(runtime.configs)) == (held, captured)
     assert runtime.launched - launched == 5
     assert runtime.dropped == []
+
+
+def test_a_tracker_that_goes_gives_all_back(whole_bundle, runtime, clip, sizes):
+    tracker = on_gpu(whole_bundle, runtime)
+    tracker.init(sizes[0], clip.boxes[0])
+    run(tracker, sizes[1:4], [])
+    assert runtime.memory
+    assert runtime.instantiated
+    assert runtime.dropped == runtime.ended == []
+    del tracker
+    gc.collect()
+    assert runtime.memory == runtime.events == {}
+    assert len(runtime.dropped) == runtime.instantiated
+    assert sorted(runtime.ended) == [77 + number for number in range(runtime.streams)]
 
 
 def test_places_of_the_size_that_came_longest_ago_go_where_they_are_too_many(
