@@ -31,8 +31,15 @@ NO_BUNDLE = (".onnx", ".pth", ".pt", ".engine", ".zip")
 )
 @click.option("--random", "randomly", is_flag=True, help="Seeded random weights, for speed tests: they track nothing.")
 @click.option("--seed", default=0, show_default=True, help="Seed of --random.")
-@click.option("--preset", help="Published set of hyper-parameters to make the bundle's default, such as vot2017.")
+@click.option(
+    "--preset", help="Set of hyper-parameters to make the bundle's default, published or tuned here, such as vot2017."
+)
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Override one hyper-parameter.")
+@click.option(
+    "--recentre",
+    is_flag=True,
+    help="Add to each box what rounding moved its crop by: nearer by half a pixel, no longer upstream's to the digit.",
+)
 @click.option("--maps", is_flag=True, help="Keep the raw score and box maps among the search graph's outputs.")
 @click.option(
     "--precision",
@@ -94,6 +101,7 @@ def command(
     seed: int,
     preset: str | None,
     settings: tuple[str, ...],
+    recentre: bool,
     maps: bool,
     precision: Literal["fp32", "fp16"],
     ranges: bool,
@@ -143,6 +151,7 @@ def command(
         row, net, provenance = choose(model, variant, weights)
         if safetensors:
             write_safetensors(safetensors, net.state_dict(), {"model": row.name, "licence": provenance.licence})
+    row = row.recentred() if recentre else row
     target = out or Path("bundles") / f"{row.model}-{row.variant}"
     forms = (correlation,) if correlation else RUNTIME_FORMS[engine or "onnxruntime"]
 

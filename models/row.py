@@ -1,7 +1,7 @@
 """A row of the registry: all that is particular to one variant of one model, as data."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from torch import nn
@@ -79,6 +79,14 @@ class Row:
     def searches_for(self, preset: str) -> tuple[SearchSize, ...]:
         """Return the search crops of a preset: its own, or the row's."""
         return self.presets[preset].searches or self.searches
+
+    def recentred(self) -> "Row":
+        """This row with what rounding moved a crop by added back to its boxes, which no upstream does.
+
+        Crops are whole pixels. PySOT and NanoTrack round their origin down, so that a target shows half a pixel to the
+        lower right on average, and is reported there.
+        """
+        return replace(self, geometry={**self.geometry, "crop": {**self.geometry.get("crop", {}), "recentre": True}})
 
     def geometry_for(self, preset: str) -> dict[str, Any]:
         """Return the geometry of a preset: the row's with what the preset changes."""

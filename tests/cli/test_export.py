@@ -13,6 +13,7 @@ from trk.cli.command import run
 from trk.cli.export import command
 from trk.cli.run import command as run_command
 from trk.engine.bundle import Bundle
+from trk.engine.geometry import CropRule
 from trk.models.registry import find
 
 NANO = ("--model", "nanotrack", "--variant", "v1")
@@ -71,6 +72,12 @@ def test_checkpoint_alone_is_enough(trk_export, tmp_path):
     assert len(manifest.weights.sha256) == 64
     assert manifest.params == {**find("siamfc").params, "scale_lr": 0.05}
     assert sorted(tmp_path.iterdir()) == [weights, out]
+
+
+def test_recentred_crops_are_the_models_own_otherwise(trk_export, tmp_path):
+    trk_export(*FC, "--random", "--recentre", "--out", tmp_path / "fc.trk")
+    rule = Bundle(tmp_path / "fc.trk").manifest.geometry.crop
+    assert rule == CropRule(**find("siamfc").geometry["crop"]).model_copy(update={"recentre": True})
 
 
 def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypatch, capsys):
