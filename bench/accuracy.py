@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .datasets.sequence import Sequence
 from .datasets.varied import original
 from .evaluate import Done, Protocol
 from .machine import machine, versions
-from .metrics import FIGURES, Frames, Score, compare, intervals, mean_score, score
+from .metrics import FIGURES, Frames, Score, compare, interval, intervals, mean_score, score
 from .ope import Run
 from .peers import Spec
 
@@ -52,11 +52,15 @@ class OnSet:
     @property
     def scores(self) -> list[Score]:
         """The figures of each sequence: the mean of its runs."""
+        return list(self.by_sequence().values())
+
+    def by_sequence(self) -> dict[str, Score]:
+        """Return the figures of each sequence by its name: the mean of its runs."""
         runs: dict[str, list[Score]] = {}
         for one in self.scored:
             assert one.score is not None
             runs.setdefault(original(one.sequence.name), []).append(one.score)
-        return [mean_score(scores) for scores in runs.values()]
+        return {name: mean_score(scores) for name, scores in runs.items()}
 
     def mean(self) -> Score | None:
         """Return the mean over sequences; None where there is nothing to take it of."""
@@ -66,6 +70,28 @@ class OnSet:
         """Return frames a second over all sequences; None where no times were measured."""
         seconds = sum(one.run.seconds for one in self.found)
         return sum(int((one.run.times > 0).sum()) for one in self.found) / seconds if seconds else None
+
+
+class Ahead(NamedTuple):
+    """By how much one tracker is above another in a figure."""
+
+    mean: float
+    interval_95: tuple[float, float]
+    """Of a bootstrap over sequences, paired: what all trackers find hard or easy does not widen it."""
+
+
+def ahead(one: OnSet, other: OnSet) -> dict[str, Ahead]:
+    """Return by how much `one` is above `other` in each figure, over the sequences of both; empty without any."""
+    mine, theirs = one.by_sequence(), other.by_sequence()
+    names = [name for name in mine if name in theirs]
+    if not names:
+        return {}
+    weights = np.array([mine[name].weight for name in names], float)
+    found = {}
+    for figure in FIGURES:
+        apart = np.array([mine[name].figures[figure] - theirs[name].figures[figure] for name in names])
+        found[figure] = Ahead(float(np.average(apart, weights=weights)), interval(apart, weights))
+    return found
 
 
 def gather(specs: Many[Spec], done: Iterable[Done], rule: Convention) -> list[OnSet]:
@@ -93,7 +119,9 @@ def accuracy_report(
         "runs": protocol.runs,
         "machine": machine(),
         "versions": versions(),
-        "trackers": [_tracker(one) for one in sets],
+        "trackers": [
+            _tracker(one) | ({"against_first": _against(one, sets[0])} if one is not sets[0] else {}) for one in sets
+        ],
     }
 
 
@@ -109,6 +137,10 @@ def _tracker(one: OnSet) -> dict[str, Any]:
         "failed": one.failed,
         "sequences": [_sequence(found) for found in one.found],
     }
+
+
+def _against(one: OnSet, first: OnSet) -> dict[str, Any]:
+    return {name: found._asdict() for name, found in ahead(one, first).items()}
 
 
 def _sequence(found: OnSequence) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ..engine.policy import POLICIES
 from ..errors import SourceError, UsageError
 from ..weights.shipped import default_bundle
 from .command import EXIT_ERROR, EXIT_INTERRUPTED, run, traceback_option
-from .eval_tables import notes, published_table, sequence_table, summary_table
+from .eval_tables import ahead_table, notes, published_table, sequence_table, summary_table
 from .tables import console, print_data, progress_bar, say
 from .values import BundlePath, parse_params
 
@@ -241,10 +241,9 @@ def _print(sets: Many[OnSet], report: dict[str, Any], options: dict[str, Any], l
     if options["quiet"]:
         return
     if not options["as_json"]:
-        print_data(summary_table(sets))
-        if options["each"]:
-            for one in sets:
-                print_data(sequence_table(one))
+        tables = [summary_table(sets), *([ahead_table(sets)] if len(sets) > 1 else [])]
+        for table in [*tables, *(sequence_table(one) for one in sets if options["each"])]:
+            print_data(table, in_parts=True)
     for line in lines:
         console.print(line, markup=False, soft_wrap=not console.is_terminal)
 

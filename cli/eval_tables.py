@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 from rich.table import Table
 
-from ..bench.accuracy import OnSet
+from ..bench.accuracy import Ahead, OnSet, ahead
 from ..bench.conventions import Convention
 from ..bench.evaluate import Protocol
 from ..bench.metrics import FIGURES, intervals
@@ -47,6 +47,25 @@ def summary_table(sets: Many[OnSet]) -> Table:
     return table
 
 
+def ahead_table(sets: Many[OnSet]) -> Table:
+    """Return by how much each tracker is above the first, in percent, with paired 95 % intervals."""
+    first, *others = sets
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(escape(f"against {first.spec.label}"), no_wrap=True)
+    for name in FIGURES:
+        table.add_column(TITLES[name], justify="right", no_wrap=True)
+    for one in others:
+        found = ahead(one, first)
+        cells = [_apart(found[name]) if found else "-" for name in FIGURES]
+        table.add_row(escape(one.spec.label), *cells)
+    return table
+
+
+def _apart(found: Ahead) -> str:
+    low, high = (100 * value for value in found.interval_95)
+    return rf"{100 * found.mean:+.1f} \[{low:+.1f} {high:+.1f}]"
+
+
 def sequence_table(one: OnSet) -> Table:
     """Return the figures of one tracker in percent, worst sequence first."""
     table = _table(one.spec.label)
@@ -78,6 +97,9 @@ def published_table(found: "Many[Compared]") -> Table:
 def notes(sets: Many[OnSet], rule: Convention, protocol: Protocol, side_by_side: bool) -> Iterator[str]:
     """Yield what has to be known to read the figures."""
     yield "Percent; in brackets the 95 % interval of a bootstrap over sequences"
+    if len(sets) > 1:
+        first = sets[0].spec.label
+        yield f"Against {first}: sequence by sequence; where the interval holds 0 the two can't be told apart"
     yield f"Counted by the rules '{rule.name}' (--convention), those of {rule.source}"
     for one in sets:
         if one.spec.identity().get("weights") == "random":

@@ -37,9 +37,14 @@ def progress_bar(shown: bool) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not (shown and sys.stderr.isatty()))
 
 
-def print_data(table: Table) -> None:
-    """Print a table that was asked for on stdout, as wide as it has to be where no terminal limits it."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+def print_data(table: Table, *, in_parts: bool = False) -> None:
+    """Print a table that was asked for on stdout, as wide as it has to be where no terminal limits it.
+
+    `in_parts`: in several where a terminal is narrow, see `legible`.
+    """
+    out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH)
+    for part in legible(table, out.width) if in_parts else [table]:
+        out.print(part)
 
 
 def print_table(table: Table) -> None:

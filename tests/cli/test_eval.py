@@ -45,6 +45,9 @@ def test_bundles_and_peers_are_compared_in_a_table(data, out, tiny_trk, capsys):
     rows = [line.split() for line in printed.out.splitlines()]
     assert rows[0][:3] == ["tracker", "AUC", "P@20"]
     assert [row[0] for row in rows[1:3]] == ["bundle", "stay"]
+    assert rows[3][:3] == ["against", "bundle", "AUC"]
+    assert rows[4][0] == "stay"
+    assert rows[4][1].startswith("-")
     assert {"there", "back"} <= {row[0] for row in rows}
     assert "95 % interval" in printed.err
     assert "Fewer than 10 sequences" in printed.err
@@ -52,6 +55,10 @@ def test_bundles_and_peers_are_compared_in_a_table(data, out, tiny_trk, capsys):
     assert tracked["figures"]["auc"]["mean"] > 0.7 > 0.4 > stayed["figures"]["auc"]["mean"]
     for figure in tracked["figures"].values():
         assert figure["interval_95"][0] <= figure["mean"] <= figure["interval_95"][1]
+    behind = stayed["against_first"]["auc"]
+    assert behind["mean"] == pytest.approx(stayed["figures"]["auc"]["mean"] - tracked["figures"]["auc"]["mean"])
+    assert behind["interval_95"][0] <= behind["mean"] <= behind["interval_95"][1] < 0
+    assert "against_first" not in tracked
     assert tracked["fps"] > 0
     assert [one["name"] for one in tracked["sequences"]] == ["back", "there"]
     assert (out / "results" / "folder" / "bundle" / "there.txt").read_text().count("\n") == 20
