@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from ..video.images import read_image
-from .accuracy import OnSequence, OnSet
+from .accuracy import OnSequence, OnSet, ahead
 from .metrics import FIGURES, intervals
 
 TITLES = ("AUC", "precision at 20 px", "norm. precision", "AO", "SR 0.50", "SR 0.75")
@@ -77,6 +77,21 @@ def _summary(sets: Many[OnSet]) -> Iterator[str]:
         cells += [_fps(one.fps()), f"{len(one.scores)}" + (f" ({len(one.failed)} failed)" if one.failed else "")]
         yield f"<tr><td>{escape(one.spec.label)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
     yield "</table><p><small>Percent; small: 95 % interval of a bootstrap over sequences.</small></p>"
+    if len(sets) > 1:
+        yield from _against_first(sets)
+
+
+def _against_first(sets: Many[OnSet]) -> Iterator[str]:
+    first, *others = sets
+    yield f"<table><tr><th>against {escape(first.spec.label)}</th>"
+    yield "".join(f"<th>{title}</th>" for title in TITLES) + "</tr>"
+    for one in others:
+        cells = []
+        for found in ahead(one, first).values():
+            low, high = found.interval_95
+            cells.append(f"{100 * found.mean:+.1f} <small>{100 * low:+.1f} {100 * high:+.1f}</small>")
+        yield f"<tr><td>{escape(one.spec.label)}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+    yield "</table><p><small>Paired; where an interval holds 0 the two can't be told apart.</small></p>"
 
 
 def _tracker(one: OnSet) -> Iterator[str]:

@@ -203,6 +203,8 @@ def test_plots_and_a_page_of_one_file(data, out, tiny_trk):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in out.glob("*.png"))
     page = (out / "report.html").read_text()
     assert not re.search(r"(src|href)=['\"](?!data:)", page)
+    behind = figures(out, "stay")["against_first"]["auc"]["mean"]
+    assert re.search(rf"against bundle</th>.*stay</td><td>{100 * behind:+.1f} <small>", page, re.S)
     # Of the tracker that stays, the worst sequence comes first; each is shown with frames.
     shown = re.findall(r"<h3>(\w+) <small>AUC ([\d.]+)", page)
     assert len(shown) == 4
