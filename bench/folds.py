@@ -58,7 +58,8 @@ def cross_validate(
 ) -> CrossValidated:
     """Return the best of `trials` sets of values out of `space`, the first being `start`, and what each fold chose.
 
-    Of equals the earliest is taken: the bundle's own values stay where nothing is better.
+    Of equals the earliest is taken: the bundle's own values stay where nothing is better. Raises UsageError where no
+    fold is left to choose on.
     """
     names = [name for fold in folds for name in fold]
     done: list[Trial] = []
@@ -66,13 +67,16 @@ def cross_validate(
         done.append(Trial(params, evaluate(params, names)))
         tell(done[-1])
     own = done[0].clips
-    names = [name for name in names if name in own]
+    counted = [part for fold in folds if (part := tuple(name for name in fold if name in own))]
+    if len(counted) < 2:
+        raise UsageError("the clips that can be counted are all in one fold: more clips with a ground truth are needed")
+    names = [name for fold in counted for name in fold]
 
     def best_without(left_out: tuple[str, ...]) -> Trial:
         seen = [name for name in names if name not in left_out]
         return max(done, key=lambda trial: trial.mean(seen).figures[figure])
 
-    chosen = tuple(Fold(fold, best_without(fold)) for fold in (tuple(filter(own.get, fold)) for fold in folds) if fold)
+    chosen = tuple(Fold(fold, best_without(fold)) for fold in counted)
     after = {name: fold.chosen.clips[name] for fold in chosen for name in fold.clips}
     gained = [after[name].figures[figure] - own[name].figures[figure] for name in names]
     gain = interval(np.array(gained), np.array([own[name].weight for name in names]))

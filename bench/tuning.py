@@ -46,9 +46,9 @@ class Trial:
     params: dict[str, float]
     clips: Measured
 
-    def mean(self, names: Many[str] = ()) -> Score:
-        """Return the mean over the clips `names`, or over all."""
-        return mean_score([self.clips[name] for name in names or self.clips])
+    def mean(self, names: Many[str] | None = None) -> Score:
+        """Return the mean over the clips `names`; None: over all."""
+        return mean_score([self.clips[name] for name in (self.clips if names is None else names)])
 
 
 @dataclass(frozen=True)

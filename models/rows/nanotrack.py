@@ -12,7 +12,7 @@ _TUNED = Preset(
     {"penalty_k": 0.05, "window_influence": 0.11, "lr": 0.8},
     geometry={"crop": {"recentre": True}},
 )
-"""Chosen on validation clips, which no reported figure is of: bench/NOTES.md, section "NanoTrack, tuned"."""
+"""Its numbers were chosen on validation clips: bench/NOTES.md, section "NanoTrack, tuned"."""
 
 
 def _row(version: int, params: tuple[float, float, float], figures: dict[str, float]) -> Row:

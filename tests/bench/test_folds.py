@@ -72,6 +72,11 @@ def test_clips_that_do_not_count_are_left_out():
     assert found.after.weight == 2
 
 
+def test_where_only_one_fold_counts_nothing_can_be_chosen_without_it():
+    with pytest.raises(UsageError, match="all in one fold"):
+        cross_validate(Peaks(c1=0.9), fold_clips(CLIPS, 12), START, SPACE, 5)
+
+
 def test_long_clips_count_for_more_where_the_rule_says_so():
     def evaluate(params, names):
         return {name: scored(params["lr"] if name == "long" else 0.5, 9 if name == "long" else 1) for name in names}

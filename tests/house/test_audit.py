@@ -87,5 +87,3 @@ def test_the_workflow_runs_what_is_tested_here():
     workflow = yaml.safe_load((ROOT / ".github/workflows/audit.yml").read_text(encoding="utf-8"))
     (job,) = workflow["jobs"].values()
     assert job["steps"][-1]["run"] == "python tests/audit.py"
-    for word in job["steps"][-1]["run"].split()[1:]:
-        assert (ROOT / word).is_file()
