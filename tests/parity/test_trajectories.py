@@ -24,8 +24,6 @@ from shared import shared_module, shared_path
 
 PIXELS = 0.05
 SCORE = 1e-4
-FIRST = 16
-"""Frames of a trajectory that the default suite goes through; the slow one goes through all."""
 SEEDED = Weights(origin="random", seed=0, licence="none: seeded numbers of the golden data")
 
 
@@ -97,14 +95,8 @@ def weights(trajectory: dict[str, Any], net: nn.Module) -> dict[str, np.ndarray]
     return dict(np.load(shared_path("goldens", "..", trajectory["weights"])))
 
 
-@pytest.mark.parametrize(
-    ("name", "frames"),
-    [
-        *((name, FIRST) for name in CASES),
-        *(pytest.param(name, None, marks=pytest.mark.slow) for name in (*CASES, *SLOW)),
-    ],
-)
-def test_boxes_equal_upstreams(name, frames, tmp_path):
+@pytest.mark.parametrize("name", [*CASES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
+def test_boxes_equal_upstreams(name, tmp_path):
     golden = shared_module("goldens", "golden.py")
     trajectory = golden.read_json("trajectories", f"{name}.json")
     build, options = {**CASES, **SLOW}[name]
@@ -116,7 +108,7 @@ def test_boxes_equal_upstreams(name, frames, tmp_path):
     net.load_state_dict({key: torch.from_numpy(np.array(value)) for key, value in weights(trajectory, net).items()})
     export_bundle(row, tmp_path / "bundle", net, SEEDED, params=params_from(config, row.params), **options)
     tracker = Tracker(tmp_path / "bundle", threads=1)
-    follow(tracker, {**trajectory, "frames": trajectory["frames"][:frames]}, golden)
+    follow(tracker, trajectory, golden)
 
 
 def follow(tracker: Tracker, trajectory: dict[str, Any], golden: Any) -> None:
