@@ -38,6 +38,9 @@ Examples:
 """
 
 
+HELD_OUT = 0.5
+
+
 @click.command("trk-tune", epilog=EPILOG)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
@@ -51,8 +54,7 @@ Examples:
 @click.option(
     "--hold-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.5,
-    show_default=True,
+    show_default=str(HELD_OUT),
     help="Share of the clips that are not tuned on, and that the result is reported on.",
 )
 @click.option(
@@ -87,6 +89,8 @@ def command(folder: Path, **options: Any) -> int:
     The clips are split: values are chosen on one part, and what they bring is reported on the other. Prints the options
     that trk-run, trk-eval and trk-trax take.
     """
+    if options["folds"] and options["hold_out"]:
+        raise UsageError("--folds and --hold-out exclude each other: each fold is held out once")
     if not options["folds"] and find_spec("optuna") is None:
         raise UsageError("trk-tune needs optuna: pip install 'trk-engine[eval]'")
     bundle = Bundle(options["bundle"] or default_bundle())
@@ -110,7 +114,7 @@ def command(folder: Path, **options: Any) -> int:
         reported: dict[str, Any] = {"folds": folds}
         title = f"on {len(runs)} clips, each held out once"
     else:
-        tuned_on, held_out = split([*runs], options["hold_out"])
+        tuned_on, held_out = split([*runs], options["hold_out"] or HELD_OUT)
         search, steps = partial(tune, tuned_on=tuned_on, held_out=held_out), count * len(tuned_on) + 2 * len(held_out)
         reported = {"tuned_on": tuned_on, "reported_on": held_out}
         title = f"on {len(held_out)} clips held out"

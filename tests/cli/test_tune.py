@@ -137,6 +137,7 @@ BAD = {
     "one clip": (["--only", "one"], "1 clip: tuning needs at least two"),
     "all held out": (["--hold-out", "1"], "hold-out"),
     "more folds than clips": (["--folds", "3"], "2 clips can't be shared out over 3 folds: --folds 2 is the most"),
+    "folds and a share": (["--folds", "2", "--hold-out", "0.5"], "exclude each other"),
     "no trials": (["--trials", "1"], "trials"),
     "out into nowhere": (["--out", "no/where.json"], "no folder no"),
 }
