@@ -1,7 +1,7 @@
 """`follow_all`: many videos followed in one process, with one loaded network; several cameras at once are the same."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .engine.multi import MultiTracker
 from .engine.result import Box, StageTimes
 from .engine.tracker import Tracker
-from .errors import FrameError, SourceError, TrkError
+from .errors import SourceError, TrkError
 from .tracking import NO_FRAME, Followed, Waiting
 from .video.seeds import Seed
 from .video.source import Frame, Position, Source
@@ -135,10 +135,6 @@ class Videos:
                     found.append(self._ended(name))
                 else:
                     steps[name] = step
-        upcoming = next((frame for video in self._videos.values() if (frame := video.source.peek())), None)
-        if upcoming is not None:  # on a device it is on its way while these are searched
-            with suppress(FrameError):  # told in its turn, of its video
-                self._targets.prefetch(upcoming.image)
         for name, followed in self._followed(steps).items():
             if isinstance(followed, TrkError):
                 found.append(self._over(name, followed))

@@ -10,6 +10,7 @@ VERSION = re.search(r'^__version__ = "(.+)"', (ROOT / "__init__.py").read_text()
 ROOMS = [
     "engine",
     "engine.backends",
+    "engine.backends.device",
     "export",
     "models",
     "models.rows",
@@ -28,9 +29,9 @@ TORCH = ["torch==2.13.0", "onnx>=1.18", "onnxscript>=0.5", "safetensors>=0.5"]
 
 EXTRAS = {
     "cpu": [ORT],
-    "gpu": ["onnxruntime-gpu>=1.20", "cuda-python>=12.6"],
-    "tensorrt": ["tensorrt>=10.0", "cuda-python>=12.6"],
-    "rtx": ["tensorrt-rtx-cu13>=1.7", "cuda-python>=12.6"],
+    "gpu": ["onnxruntime-gpu>=1.20", "cuda-python[all]>=12.6"],
+    "tensorrt": ["tensorrt>=10.0", "cuda-python[all]>=12.6"],
+    "rtx": ["tensorrt-rtx-cu13>=1.7", "cuda-python[all]>=12.6"],
     "openvino": ["openvino>=2024.6"],
     "export": TORCH,
     "train": TORCH,
@@ -72,6 +73,7 @@ setup(
     package_dir={"trk": "."},
     package_data={
         "trk": ["py.typed"],
+        "trk.engine.backends.device": ["*.cu"],
         "trk.web": ["page.*"],
         "trk.weights": ["*.trk", "*.safetensors", "*.jpg", "*.md", "samples/*/*"],
     },

@@ -151,9 +151,6 @@ def _follow(
         if frame is None:
             return
         boxes = begin(frame)
-        upcoming = frames.peek()
-        if upcoming is not None:  # on a device it is on its way while this one is searched
-            targets.prefetch(upcoming.image)
         results = targets.update(frame.image, skip=list(boxes))
         for target, box in boxes.items():
             began = perf_counter()

@@ -16,13 +16,15 @@ class Crowd:
     """`count` targets of one bundle, spread over the frame, as one thing to measure."""
 
     def __init__(self, tracker: Tracker, count: int, threads: int):
-        self._tracker = tracker
-        self._count, self._threads = count, threads
+        self._count = count
+        # Once: another one has memory, and on a GPU captured graphs, that are its own.
+        self._crowd = MultiTracker(tracker, threads=threads)
         self.stages = StageTimes(0.0, 0.0, 0.0)
 
     def init(self, frame: Image, box: Box) -> None:
         """Begin anew: the first target in `box`, the others on a grid."""
-        self._crowd = MultiTracker(self._tracker, threads=self._threads)
+        for target in self._crowd.ids:
+            self._crowd.remove(target)
         self._crowd.add(frame, box)
         for other in grid_boxes(frame.shape[:2], self._count - 1):
             self._crowd.add(frame, other)

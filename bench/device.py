@@ -6,7 +6,11 @@ nvidia-smi is asked first, then NVML, then PyTorch: whichever is there. No GPU i
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+from ..errors import BackendError
+from ..video.source import Image
 
 FIELDS = {
     "name": "name",
@@ -61,6 +65,33 @@ def cuda_versions() -> dict[str, str]:
     except Exception:  # no package, no library, no driver: each has an error of its own, and none of them matters here
         pass
     return found
+
+
+def torch_with_gpu(instead: str = "--frames-on host") -> Any:
+    """Return PyTorch. Raises BackendError where it is missing or sees no GPU; `instead`: what else to choose."""
+    try:
+        import torch
+    except ImportError:
+        raise BackendError(f"PyTorch is missing: install a CUDA build of it, or choose {instead}") from None
+    if not torch.cuda.is_available():
+        raise BackendError(
+            f"this PyTorch sees no GPU: install a driver and a CUDA build of PyTorch, or choose {instead}"
+        )
+    return torch
+
+
+def to_gpu(frames: Sequence[Image]) -> list[Any]:
+    """Return `frames` as PyTorch tensors in the GPU's memory, all of them there. Raises BackendError."""
+    torch = torch_with_gpu()
+    try:
+        there = [torch.from_numpy(frame).to("cuda") for frame in frames]
+        torch.cuda.synchronize()
+    except RuntimeError as error:
+        line = str(error).strip().partition("\n")[0]
+        raise BackendError(
+            f"PyTorch could not put {len(frames)} frames on the GPU: {line}: take fewer frames"
+        ) from error
+    return there
 
 
 def gpu_line(one: dict[str, Any]) -> str:

@@ -116,11 +116,11 @@ def open_recipe(recipe: Mapping[str, Any]) -> Any:
         from .peers import open_peer, peer_spec
 
         return open_peer(peer_spec(recipe["target"]))
-    from .whole import open_tracker
+    from ..engine.tracker import Tracker
 
     targets, threads = recipe["targets"], recipe["threads"]
     one = threads if targets == 1 else 1
-    tracker = open_tracker(recipe["path"], recipe["backend"], recipe["device"], one, recipe["crop"])
+    tracker = Tracker(recipe["path"], recipe["backend"], recipe["device"], one)
     if targets == 1:
         return tracker
     from .crowd import Crowd

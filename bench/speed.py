@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from random import Random
-from time import perf_counter, process_time
+from time import process_time
 from typing import Any, NamedTuple, Protocol
 
 import cv2
@@ -19,19 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engine.result import Box, Result, StageTimes
-from ..errors import BoxError, CheckpointError, SourceError, TrkError, UsageError
-from ..video.source import open_source
-from .datasets.folder import GROUNDTRUTH
-from .datasets.text import read_boxes
+from ..errors import BoxError, CheckpointError, TrkError
+from ..video.source import Image
+from .device import to_gpu
 from .metrics import overlap
+from .speed_clip import LEAST_FRAMES
+from .speed_clip import Clip as Clip
+from .speed_clip import read_clip as read_clip
 from .stages import TRACKING
 
-Image = NDArray[np.uint8]
 SETTLE = 1
 """Frames at the beginning of a block that are tracked and not counted."""
 SAME_BOX = 0.05
 """Pixels by which two ways to run the same network may differ in a frame."""
-LEAST_FRAMES = 3
 
 
 class Runner(Protocol):
@@ -44,16 +43,6 @@ class Runner(Protocol):
 
     def update(self, frame: Image) -> Result:
         """Return where the target is in `frame`."""
-
-
-class Clip(NamedTuple):
-    """Decoded frames, and the target's box in the first."""
-
-    name: str
-    frames: list[Image]
-    box: Box
-    truth: NDArray[np.float64] | None = None
-    """[frames, 4] x, y, w, h where a ground truth is known, nan where the target is absent."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +66,8 @@ class Entry:
     """How another process opens it; None where none can."""
     targets: int = 1
     """How many it follows at once."""
-    announce: Callable[[Image], None] | None = None
-    """Is given the frame after the one that is tracked next, where it can be brought ahead; its time is crop's."""
+    on_device: bool = False
+    """Its frames lie in a GPU's memory before anything is timed."""
 
     @property
     def alike(self) -> tuple[str, int, int]:
@@ -158,34 +147,6 @@ class Outcome(NamedTuple):
     plan: Plan
 
 
-def read_clip(video: str | Path, box: Box | None = None, *, start: int = 0, frames: int = 60) -> Clip:
-    """Return the frame `start` of `video`, where the target is in `box`, and at most `frames` frames after it.
-
-    A folder with a groundtruth.txt brings its boxes: `box` is None then, or replaces the first. Raises SourceError
-    where there are too few frames to measure anything, UsageError where no box is known.
-    """
-    images: list[Image] = []
-    with open_source(video) as source:
-        for frame in source:
-            if frame.index >= start:
-                images.append(frame.image)
-            if len(images) > frames:
-                break
-        name = source.name
-    if len(images) < LEAST_FRAMES:
-        raise SourceError(f"{name} has {len(images)} frames from number {start} on: {LEAST_FRAMES} are the least")
-    boxes = Path(video) / GROUNDTRUTH
-    truth = read_boxes(boxes)[start : start + len(images)] if boxes.is_file() else None
-    if truth is not None and len(truth) != len(images):
-        truth = None
-    if box is None:
-        if truth is None or not np.isfinite(truth[0]).all():
-            raise UsageError("no target: give its box in the first frame as --init x,y,w,h")
-        x, y, w, h = truth[0].tolist()
-        box = (x, y, w, h)
-    return Clip(name, images, box, truth)
-
-
 def measure(
     entries: Sequence[Entry],
     clip: Clip,
@@ -200,11 +161,14 @@ def measure(
     find the same boxes while they warm up: their ratio would say nothing.
     """
     turns = Random(0)
+    frames: dict[bool, Sequence[Any]] = {False: clip.frames}
+    if any(entry.on_device for entry in entries):
+        frames[True] = to_gpu(clip.frames)
     with _threads_restored():
         warm = [Measured(entry) for entry in entries]
         for item in warm:
-            _attempt(item, _begin, clip)
-            _attempt(item, _run, clip.frames[1 : 1 + plan.warmup])
+            _attempt(item, _begin, frames[item.entry.on_device][0], clip.box)
+            _attempt(item, _run, frames[item.entry.on_device][1 : 1 + plan.warmup])
             advance(len(item.boxes))
         _require_same_boxes(warm)
         clip, plan = _cut_down(clip, plan, warm)
@@ -212,21 +176,21 @@ def measure(
         for _ in range(plan.rounds):
             beside()
             for item in measured:
-                _attempt(item, _begin, clip)
+                _attempt(item, _begin, frames[item.entry.on_device][0], clip.box)
             for first in range(1, len(clip.frames), plan.block):
-                block = clip.frames[first : first + plan.block]
+                block = slice(first, min(first + plan.block, len(clip.frames)))
                 for item in turns.sample(measured, len(measured)):
-                    _attempt(item, _run, block)
-                    advance(len(block))
+                    _attempt(item, _run, frames[item.entry.on_device][block])
+                    advance(block.stop - block.start)
     return Outcome(measured, clip, plan)
 
 
-def _attempt(item: Measured, work: Callable[[Measured, Any], None], given: Any) -> None:
+def _attempt(item: Measured, work: Callable[..., None], *given: Any) -> None:
     """Do a piece of work unless the entry has failed; remember it where it fails."""
     if item.failed:
         return
     try:
-        work(item, given)
+        work(item, *given)
     except BoxError:
         raise  # the user's box: nobody could track it
     except TrkError as error:
@@ -292,9 +256,9 @@ def overlaps(one: Sequence[Box], other: Sequence[Box] | NDArray[np.float64]) -> 
     return float(np.nanmean(found)) if np.isfinite(found).any() else None
 
 
-def _begin(item: Measured, clip: Clip) -> None:
+def _begin(item: Measured, frame: Image, box: Box) -> None:
     _use_threads(item.entry.threads)
-    item.entry.runner.init(clip.frames[0], clip.box)
+    item.entry.runner.init(frame, box)
     item.rounds.append([])
     item.cpu.append([])
 
@@ -304,17 +268,12 @@ def _run(item: Measured, block: Sequence[Image]) -> None:
     _use_threads(item.entry.threads)
     first_round = len(item.rounds) == 1
     for number, frame in enumerate(block):
-        before, naming = process_time(), 0.0
-        if item.entry.announce is not None and number + 1 < len(block):
-            began = perf_counter()
-            item.entry.announce(block[number + 1])
-            naming = perf_counter() - began
+        before = process_time()
         box = runner.update(frame).box
         cpu = process_time() - before
         if number >= SETTLE:
             item.cpu[-1].append(cpu)
-            crop, network, host = runner.stages
-            item.rounds[-1].append((crop + naming, network, host))
+            item.rounds[-1].append(runner.stages)
         if first_round:
             item.boxes.append(box)
             item.close_calls.append(item.entry.is_close_call())

@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..engine.bundle import Bundle
-from ..errors import UsageError
+from ..engine.result import Box, Result, StageTimes
+from ..engine.tracker import Tracker
+from ..errors import BackendError, UsageError
+from ..video.source import Image
 from .crowd import Crowd
+from .device import torch_with_gpu
 from .peers import open_peer, peer_spec
 from .peers_opencv import KINDS, is_there
 from .speed import Entry
 from .speed_against import against
 from .speed_report import about_bundle
 from .timed import Timed
-from .whole import AHEAD, cuts_on_device, open_tracker, way
 
 ALL_OPENCV = "opencv:all"
 """Stands for every tracker of this OpenCV that needs no files."""
 TIMEABLE = ("opencv", "stay")
+HOST, DEVICE = "host", "device"
+"""Where frames lie before they are tracked."""
 
 
 @dataclass(frozen=True)
@@ -39,24 +44,48 @@ class Wanted:
     """For files that others read their networks from; it has to stay until all is measured."""
     targets: Sequence[int] = (1,)
     """How many targets a bundle follows at once. Others follow one."""
-    crops: Sequence[str | None] = (None,)
-    """Where crops are cut, of `whole.TIMED`; None leaves it to the engine."""
+    frames_on: Sequence[str] = (HOST,)
+    """Where the frames that a bundle is given lie. Others are given the host's."""
+
+
+class NotOpened:
+    """Stands in a measurement for a tracker that could not be opened, and says why."""
+
+    def __init__(self, error: BackendError):
+        self.error = error
+        self.stages = StageTimes(0.0, 0.0, 0.0)
+
+    def init(self, frame: Image, box: Box) -> None:
+        """Raise what opening it raised."""
+        raise self.error
+
+    def update(self, frame: Image) -> Result:
+        """Raise what opening it raised."""
+        raise self.error
 
 
 def entries(wanted: Wanted) -> list[Entry]:
     """Return an entry for each bundle, runtime and number of threads, for who else runs it, and for each peer.
 
-    Raises BackendError, UsageError, SourceError or CheckpointError where one can't be had.
+    A runtime that can't be had fails alone, where others can. Raises BackendError where none can, or no other way to
+    run a bundle; UsageError, SourceError or CheckpointError.
     """
+    if DEVICE in wanted.frames_on:
+        if wanted.device != "cuda":
+            raise UsageError("--frames-on device: frames lie on a GPU there, so --device cuda goes with it")
+        torch_with_gpu()
     found: list[Entry] = []
     for label, bundle in wanted.bundles.items():
         about = about_bundle(bundle)
-        for backend in wanted.backends:
-            for count in wanted.threads:
-                found += _bundle_entries(label, bundle, backend, count, wanted, about)
+        for backend, count in product(wanted.backends, wanted.threads):
+            found += _bundle_entries(label, bundle, backend, count, wanted, about)
         if wanted.against:
             place = wanted.weights, wanted.device, wanted.folder
             found += against(label, bundle, wanted.against, wanted.threads, *place, about)
+    own = [entry for entry in found if entry.how not in wanted.against]
+    closed = [entry.runner for entry in own if isinstance(entry.runner, NotOpened)]
+    if closed and len(closed) == len(own):
+        raise closed[0].error
     for target in _peers(wanted.peers):
         spec = peer_spec(target)
         for count in wanted.threads:
@@ -97,31 +126,33 @@ def _labels(found: Sequence[Entry], how: str) -> set[str]:
 def _bundle_entries(
     label: str, bundle: Bundle, backend: str, threads: int, wanted: Wanted, about: Mapping[str, Any]
 ) -> Iterator[Entry]:
-    for targets, crop in product(wanted.targets, wanted.crops):
-        # Several targets are shared out to the cores, one thread each.
-        tracker = open_tracker(bundle, backend, wanted.device, threads if targets == 1 else 1, crop)
-        recipe = {
+    for targets, place in product(wanted.targets, wanted.frames_on):
+        try:
+            # Several targets are shared out to the cores, one thread each.
+            tracker = Tracker(bundle, backend, wanted.device, threads if targets == 1 else 1)
+        except BackendError as error:
+            yield Entry(label, backend, threads, NotOpened(error), {**about, "frames_on": place}, targets=targets)
+            continue
+        recipe: dict[str, Any] | None = {
             "kind": "bundle",
             "path": str(bundle.path.resolve()),
             "backend": backend,
             "device": wanted.device,
             "threads": threads,
             "targets": targets,
-            "crop": crop,
         }
         device = tracker.backend.device
         yield Entry(
             label,
-            way(tracker, crop),
+            tracker.backend.name + (", frames on the device" if place == DEVICE else ""),
             threads,
             tracker if targets == 1 else Crowd(tracker, targets, threads),
-            {**about, "device": device},
-            # On a device, or with crops cut out of whole frames, boxes differ by more than is allowed here: how far is
-            # told, and bench.gpu_numerics judges it.
-            same_boxes=device == "cpu" and not cuts_on_device(tracker),
-            recipe=recipe,
+            {**about, "device": device, "frames_on": place},
+            # On a device boxes differ by more than is allowed here: how far is told, and bench.gpu_numerics judges it.
+            same_boxes=device == "cpu",
+            recipe=None if place == DEVICE else recipe,  # the other process is given frames of the host
             targets=targets,
-            announce=getattr(tracker, "prefetch", None) if crop == AHEAD and targets == 1 else None,
+            on_device=place == DEVICE,
         )
 
 

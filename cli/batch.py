@@ -178,8 +178,6 @@ def _init_of(video: Path, init: str, rows: Callable[[Path], Rows] | None) -> str
 def _passed(options: dict[str, Any]) -> list[str]:
     words = [f"--{name.replace('_', '-')}={options[name]}" for name in PASSED if options[name] is not None]
     words += [f"--{name}" for name in ("relative", "reverse") if options[name]]
-    if options["whole_frame"] is not None:
-        words.append("--whole-frame" if options["whole_frame"] else "--host-crop")
     words += [f"--set={setting}" for setting in options["settings"]]
     # One thread a process: as many processes as cores share them better than threads do.
     return [*words, f"--threads={options['threads'] or 1}"]

@@ -12,18 +12,19 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..bench.device import gpus
 from ..bench.footprint import measure_footprint
 from ..bench.gemm import Gemm
 from ..bench.machine import load_average
 from ..bench.parts import device_parts
-from ..bench.speed import Clip, Entry, Outcome, Plan, frames_to_track, measure, read_clip
+from ..bench.speed import Entry, Outcome, Plan, frames_to_track, measure
 from ..bench.speed_against import AGAINST
-from ..bench.speed_entries import Wanted, choose_baseline, entries
+from ..bench.speed_clip import Clip, read_clip, sample_clip
+from ..bench.speed_entries import DEVICE, HOST, Wanted, choose_baseline, entries
 from ..bench.speed_report import Beside, medians, published_speeds, report
 from ..bench.speed_text import markdown
 from ..bench.sweep import SWEEPS
-from ..bench.whole import TIMED
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError, UsageError
 from ..weights.shipped import default_bundle
@@ -97,12 +98,13 @@ Examples:
     help="Targets that a bundle follows at once; may be given more than once. See trk-export --targets.",
 )
 @click.option(
-    "--crop",
-    "crops",
-    type=click.Choice(TIMED),
+    "--frames-on",
+    type=click.Choice([HOST, DEVICE]),
     multiple=True,
-    help="Where crops are cut: by the host, on the device out of whole frames (trk-export --whole-frame), or there and "
-    "with the next frame brought ahead; may be given more than once. Default: what the engine does.",
+    default=(HOST,),
+    show_default=True,
+    help="Where the frames lie that a bundle is given: in the host's memory, or as PyTorch tensors on the GPU already; "
+    "may be given more than once.",
 )
 @click.option(
     "--tracker",
@@ -177,7 +179,7 @@ Examples:
 @click.option("--picture", "picture_path", type=click.Path(path_type=Path), help="Write a picture of it (.png, .svg).")
 @click.option("--quiet", is_flag=True, help="Print no table.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(video: str | None, init: str | None, start: int | None, **options: Any) -> int:
     """Measure how fast bundles track VIDEO: a file, a folder or a glob of images; none named is the sample.
 
@@ -212,7 +214,7 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
             weights=list(dict.fromkeys(options["weights"])),
             folder=Path(folder),
             targets=list(dict.fromkeys(options["targets"])),
-            crops=list(dict.fromkeys(options["crops"])) or [None],
+            frames_on=list(dict.fromkeys(options["frames_on"])),
         )
         before = gpus()
         compared = entries(wanted)
@@ -244,9 +246,10 @@ def command(video: str | None, init: str | None, start: int | None, **options: A
 
 def _instead(video: str | None, init: str | None, start: int | None, options: dict[str, Any]) -> int:
     """Do --sweep or --live in place of the comparison."""
-    for name in ("peers", "against", "baseline", "markdown_path", "picture_path", "crops", "targets"):
-        if options[name] and (name != "targets" or set(options[name]) != {1}):
-            option = {"peers": "tracker", "crops": "crop"}.get(name, name.removesuffix("_path"))
+    left_alone = {"targets": {1}, "frames_on": {HOST}}
+    for name in ("peers", "against", "baseline", "markdown_path", "picture_path", "frames_on", "targets"):
+        if options[name] and (name not in left_alone or set(options[name]) != left_alone[name]):
+            option = {"peers": "tracker", "frames_on": "frames-on"}.get(name, name.removesuffix("_path"))
             raise UsageError(f"--{option} belongs to the comparison: leave it out with --sweep and --live")
     for option, several in (("backend", options["backends"]), ("threads", options["threads"])):
         if options["sweeps"] and len(set(several)) > 1:
@@ -276,11 +279,7 @@ def _clip(video: str | None, init: str | None, start: int | None, frames: int) -
         return read_clip(video, None if init is None else parse_box(init), start=start or 0, frames=frames)
     if start is not None:
         raise UsageError("--start goes with a VIDEO: the sample begins where its box is")
-    from ..weights.clips import sample
-
-    shipped = sample()
-    clip = read_clip(shipped.video, shipped.init_box, start=shipped.init_frame, frames=frames)
-    return clip._replace(name=f"sample {shipped.name}")
+    return sample_clip(frames)
 
 
 def _open(paths: Sequence[str], peers: Sequence[str]) -> dict[str, Bundle]:
@@ -319,8 +318,9 @@ def _device_parts(compared: Sequence[Entry], outcome: Outcome) -> dict[int, dict
     for number, (entry, item) in enumerate(zip(compared, outcome.measured, strict=True)):
         try:
             parts = None if item.failed else device_parts(entry, outcome.clip)
-        except TrkError as error:
-            click.echo(f"trk-bench: {entry.label}, {entry.how}, in parts: {error}", err=True)
+        except Exception as error:  # an extra, in code that no frame runs: it must not cost what was timed
+            why = str(error) if isinstance(error, TrkError) else f"{type(error).__name__}: {error}"
+            click.echo(f"trk-bench: {entry.label}, {entry.how}, in parts: {' '.join(why.split())}", err=True)
             continue
         if parts is not None:
             found[number] = parts
@@ -332,10 +332,11 @@ def _command_line(video: str | None, init: str | None, start: int | None, option
     words: list[object] = ["trk-bench", *([video] if video else []), *(["--init", init] if init else [])]
     if start is not None:
         words += ["--start", start]
-    several = {"bundle": "bundles", "backend": "backends", "crop": "crops", "tracker": "peers"}
-    for name in ("bundle", "backend", "crop", "threads", "targets", "tracker", "against", "weights"):
-        given = [value for value in dict.fromkeys(options[several.get(name, name)]) if value != "auto"]
-        given = [] if name == "targets" and given == [1] else given
+    several = {"bundle": "bundles", "backend": "backends", "frames-on": "frames_on", "tracker": "peers"}
+    unsaid = {"backend": ["auto"], "targets": [1], "frames-on": [HOST]}
+    for name in ("bundle", "backend", "frames-on", "threads", "targets", "tracker", "against", "weights"):
+        given = list(dict.fromkeys(options[several.get(name, name)]))
+        given = [] if given == unsaid.get(name) else given
         words += [word for value in given for word in (f"--{name}", value)]
     for name in options["sweeps"]:
         words += ["--sweep", name, *(["--length", options["length"]] if name in ("length", "all") else [])]

@@ -17,12 +17,12 @@ def check_engine(engine: str | None, capabilities: tuple[str, ...], out: Path | 
     if capabilities and not engine:
         raise UsageError("--cc says what plans are built for: it goes with --engine tensorrt")
     for capability in capabilities:
-        if not fullmatch(r"\d{1,2}\.\d", capability):
-            raise UsageError(f"--cc is a compute capability such as 8.6, not {capability!r}")
+        if not fullmatch(r"\d{1,2}\.\d|current", capability):
+            raise UsageError(f"--cc is a compute capability such as 8.6, or current, not {capability!r}")
     if engine and out is not None and out.suffix == ".trk":
         raise UsageError(f"plans lie in a bundle's folder, and {out} is a file: give --out a name without .trk")
     if engine:
-        from ..engine.backends.trt_library import load
+        from ..engine.backends.device.trt_library import load
 
         load()
 
@@ -51,14 +51,14 @@ def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:
 
     TensorRT-RTX builds on any machine, for `capabilities` or its default; full TensorRT for the GPU at hand.
     """
-    from ..engine.backends.cuda import Cuda
-    from ..engine.backends.trt_library import load
-    from ..engine.backends.trt_plans import gpu_of, plans
+    from ..engine.backends.device.cuda import Cuda
+    from ..engine.backends.device.trt_build import CURRENT
+    from ..engine.backends.device.trt_library import load
+    from ..engine.backends.device.trt_plans import gpu_of, plans
 
     library = load()
-    gpu = gpu_of(capabilities) if library.flavour == "rtx" else str(Cuda())
-    opened = Bundle(bundle)
-    frames = opened.manifest.takes_frames
-    made = plans(opened, library, gpu, capabilities, say=lambda line: say(line, "dim"), frames=frames)
+    anywhere = library.flavour == "rtx" and CURRENT not in capabilities
+    gpu = gpu_of(capabilities) if anywhere else str(Cuda())
+    made = plans(Bundle(bundle), library, gpu, capabilities, say=lambda line: say(line, "dim"))
     sizes = ", ".join(f"{name} {len(plan) / 1e6:.1f} MB" for name, plan in made.items())
     say(f"plans by {library.title} for {gpu}: {sizes}")

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from .. import __version__
 from ..bench.calibration import Fitted, calibrate, observe
 from ..bench.datasets.layouts import LAYOUTS, open_dataset
 from ..bench.store import write_bytes
@@ -37,7 +38,7 @@ Example:
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime. Default: the runtime's choice.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(bundle: Path, folder: Path, **options: Any) -> int:
     """Fit the probability that the box is on the target to the sequences in FOLDER, and write it into BUNDLE.
 

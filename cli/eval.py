@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..bench.accuracy import OnSet, accuracy_report, gather
 from ..bench.conventions import CONVENTIONS, convention
 from ..bench.datasets.layouts import LAYOUTS, DataSet, open_dataset
@@ -110,7 +111,7 @@ runs_option = click.option(
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors, and JSON where it was asked for.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(folder: Path, **options: Any) -> int:
     """Evaluate trackers on the sequences in FOLDER: OTB, UAV123, NFS, LaSOT, GOT-10k, TrackingNet, or any folder of
     folders of images with a groundtruth.txt each.

@@ -6,6 +6,7 @@ from typing import Literal
 
 import click
 
+from .. import __version__
 from ..engine.manifest import Manifest
 from ..errors import BackendError, UsageError
 from .build import check_engine, export_for_engine
@@ -63,11 +64,6 @@ NO_BUNDLE = (".onnx", ".pth", ".pt", ".engine", ".zip")
     help="Also write search graphs for N targets at once, for a GPU. May be given more than once.",
 )
 @click.option(
-    "--whole-frame",
-    is_flag=True,
-    help="Also write search graphs that cut their crops out of whole frames, for a GPU: one launch a frame.",
-)
-@click.option(
     "--winograd",
     is_flag=True,
     help="Write large 3x3 convolutions in a form that ONNX Runtime on a CPU runs faster; not for GPUs.",
@@ -88,11 +84,12 @@ NO_BUNDLE = (".onnx", ".pth", ".pt", ".engine", ".zip")
     "capabilities",
     multiple=True,
     metavar="N.N",
-    help="With --engine: compute capability to build for, such as 8.6 (TensorRT-RTX). May be given more than once.",
+    help="With --engine: compute capability to build for, such as 8.6, or current: the GPU at hand (TensorRT-RTX). May "
+    "be given more than once.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the models and stop.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(
     model: str | None,
     variant: str | None,
@@ -107,7 +104,6 @@ def command(
     ranges: bool,
     correlation: str | None,
     targets: tuple[int, ...],
-    whole_frame: bool,
     winograd: bool,
     out: Path | None,
     safetensors: Path | None,
@@ -167,7 +163,6 @@ def command(
             correlation=form,
             precision=precision,
             targets=targets,
-            whole_frame=whole_frame,
             winograd=winograd,
             seed=seed,
             report=lambda line: say(line, "dim"),

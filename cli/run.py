@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..engine.multi import MultiTracker
 from ..engine.policy import POLICIES
 from ..engine.tracker import Tracker
@@ -86,12 +87,6 @@ Examples:
 @click.option("--backend", default="auto", show_default=True, help="Runtime.")
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=int, help="Threads of the runtime. Default: the runtime's choice.")
-@click.option(
-    "--whole-frame/--host-crop",
-    default=None,
-    help="Who cuts the crops: the bundle's graphs, out of whole frames, or the host. Default: the graphs on a GPU, "
-    "where the bundle has such (trk-export --whole-frame).",
-)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the annotated video (.mp4, .mkv, .mov).")
 @click.option(
     "--boxes",
@@ -121,7 +116,7 @@ Examples:
 @click.option("--demo", is_flag=True, help="Track the sample that ships with trk and write trk-demo.mp4.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(video: str | None, inits: tuple[str, ...], demo: bool, **options: Any) -> int:
     """Track targets through VIDEO: a file, a folder or glob of images, a camera (0), a URL, or - for stdin.
 

@@ -65,7 +65,6 @@ def open_tracker(options: Mapping[str, Any], *, several: bool) -> Tracker:
         **parse_params(options["preset"], options["settings"]),
         on_lost=options["on_lost"],
         template_rate=options["update_template"],
-        whole_frame=options["whole_frame"],
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..errors import BackendError, UsageError
 from .command import run
 from .tables import console, progress_bar
@@ -43,7 +44,7 @@ Examples:
 @click.option("--rounds", default=2, show_default=True, help="With --cache: times that every track is cut anew.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with the options that it was started with.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
     """Train a model of the registry; kill it whenever you like, --resume goes on exactly."""
     _require_torch()

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .. import __version__
 from ..bench.trax_server import serve
 from ..engine.tracker import Tracker
 from .command import run, traceback_option
@@ -31,7 +32,7 @@ In the trackers.ini of a VOT workspace:
 @click.option("--device", help="cpu or cuda. Default: cpu.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the runtime. Default: the runtime's choice.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(**options: Any) -> int:
     """Answer a TraX client over standard input and output, or over the socket that TRAX_SOCKET names.
 

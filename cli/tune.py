@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from .. import __version__
 from ..bench.conventions import CONVENTIONS, convention
 from ..bench.datasets.layouts import LAYOUTS, open_dataset
 from ..bench.datasets.varied import varied
@@ -82,7 +83,7 @@ HELD_OUT = 0.5
 @click.option("--out", type=click.Path(path_type=Path), help="Write the values and how they were found (.json).")
 @click.option("--quiet", is_flag=True, help="Print the --set options and nothing else.")
 @traceback_option
-@click.version_option(package_name="trk-engine")
+@click.version_option(__version__)
 def command(folder: Path, **options: Any) -> int:
     """Search for the hyper-parameters with which a bundle is most accurate on the sequences in FOLDER.
 

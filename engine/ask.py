@@ -48,9 +48,11 @@ class Cut(NamedTuple):
 
     def look(self, found: SearchOutput, row: int) -> Look:
         """Return what row `row` of the network's results means in the frame: without a finite box, the score is NaN."""
-        dx, dy, w, h = (value / self.pixels for value in found.box[row].tolist())
-        score = float(found.score[row]) if all(isfinite(value) for value in (dx, dy, w, h)) else nan
-        return Look(self.centre, (dx, dy, w, h), score)
+        pixels = self.pixels
+        dx, dy, w, h = found.box[row].tolist()
+        moved = dx / pixels, dy / pixels, w / pixels, h / pixels
+        score = found.score.item(row) if isfinite(sum(moved)) else nan
+        return Look(self.centre, moved, score)
 
 
 Turn = Generator[list[Ask], list[Look], Result]

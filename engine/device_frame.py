@@ -29,7 +29,7 @@ _UINT = 1
 
 @dataclass(frozen=True, eq=False)
 class DeviceFrame:
-    """A frame in a GPU's memory: uint8 [H, W, 3] BGR, contiguous."""
+    """A frame in a GPU's memory: uint8 [H, W, 3] BGR, its rows `pitch` bytes apart."""
 
     address: int
     shape: tuple[int, int, int]
@@ -38,13 +38,20 @@ class DeviceFrame:
     device: int | None = None
     """Number of the GPU; None where the owner does not say."""
     stream: int | None = None
-    """Stream in which the pixels are still being made; None: they are there."""
+    """Stream in which the pixels may still be in the making; None: they are there."""
+    stride: int = 0
+    """Bytes from one row to the next; 0: rows without gaps."""
+
+    @property
+    def pitch(self) -> int:
+        """Bytes from one row to the next."""
+        return self.stride or self.shape[1] * 3
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the frame."""
-        height, width, channels = self.shape
-        return height * width * channels
+        """Bytes from the first pixel to the last."""
+        height, width, _ = self.shape
+        return (height - 1) * self.pitch + width * 3
 
 
 Frame = NDArray[np.uint8] | DeviceFrame
@@ -53,19 +60,19 @@ AnyFrame = Any
 """What callers give: an array uint8 [H, W, 3] BGR, or such a frame on a GPU in whatever speaks one of the two."""
 
 
-def as_frame(frame: Any, device: str, stream: int | None = None) -> Frame:
+def as_frame(frame: Any, device: str) -> Frame:
     """Return `frame`, checked: an array of the host's as it is, what lies on a GPU as a `DeviceFrame`.
 
-    `device`: where the backend runs; `stream`: the one that the frame is used in, for DLPack's makers to put the wait
-    for their work into. Raises FrameError, in one line that says what to change.
+    `device`: where the backend runs. Raises FrameError, in one line that says what to change.
     """
     if isinstance(frame, np.ndarray):
         check_frame(frame)
         return frame
     if isinstance(frame, DeviceFrame):
         return frame
-    described = getattr(frame, "__cuda_array_interface__", None)
+    # DLPack first: its makers say when they are done, whichever stream is theirs.
     by_dlpack = _dlpack_kind(frame) in _CUDA
+    described = None if by_dlpack else getattr(frame, "__cuda_array_interface__", None)
     if described is None and not by_dlpack:
         check_frame(frame)
     if device == "cpu":
@@ -73,18 +80,18 @@ def as_frame(frame: Any, device: str, stream: int | None = None) -> Frame:
             "this frame lies on a GPU and the backend runs on the cpu: choose device cuda, or bring the frame to host "
             "memory first (PyTorch: frame.cpu().numpy(), CuPy: frame.get())"
         )
-    # DLPack first: its makers put the wait for their work into our stream, whichever theirs is.
-    return _from_dlpack(frame, stream) if by_dlpack else _from_interface(frame, described or {})
+    return _from_dlpack(frame) if by_dlpack else _from_interface(frame, described or {})
 
 
 def _from_interface(frame: Any, described: dict[str, Any]) -> DeviceFrame:
     shape = tuple(described["shape"])
-    _check(shape, described["typestr"].lstrip("|<>=") == "u1", described["typestr"], described.get("strides"))
+    strides = described.get("strides")
+    _check(shape, described["typestr"].lstrip("|<>=") == "u1", described["typestr"], strides)
     address, _ = described["data"]
     height, width, channels = shape
     # Before version 3 nothing was said of streams: what was made in the default one is waited for.
     stream = described.get("stream", DEFAULT_STREAM if described.get("version", 0) < 3 else None)
-    return DeviceFrame(int(address), (height, width, channels), frame, None, stream)
+    return DeviceFrame(int(address), (height, width, channels), frame, None, stream, strides[0] if strides else 0)
 
 
 class _Tensor(ctypes.Structure):
@@ -104,8 +111,9 @@ class _Tensor(ctypes.Structure):
     )
 
 
-def _from_dlpack(frame: Any, stream: int | None) -> DeviceFrame:
-    capsule = frame.__dlpack__() if stream is None else frame.__dlpack__(stream=stream)
+def _from_dlpack(frame: Any) -> DeviceFrame:
+    # Its maker lets the default stream wait for its work, which is nothing to do where that is its own.
+    capsule = frame.__dlpack__(stream=DEFAULT_STREAM)
     pointer = ctypes.pythonapi.PyCapsule_GetPointer
     pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
     tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
@@ -116,7 +124,8 @@ def _from_dlpack(frame: Any, stream: int | None) -> DeviceFrame:
     height, width, channels = shape
     address = int(tensor.data or 0) + tensor.byte_offset
     # A capsule nobody consumes gives its memory back when it goes: it stays with the frame.
-    return DeviceFrame(address, (height, width, channels), (frame, capsule), tensor.device_id)
+    stride = strides[0] if strides else 0
+    return DeviceFrame(address, (height, width, channels), (frame, capsule), tensor.device_id, DEFAULT_STREAM, stride)
 
 
 def _check(shape: tuple[int, ...], is_uint8: bool, kind: str, strides: Any) -> None:
@@ -129,9 +138,9 @@ def _check(shape: tuple[int, ...], is_uint8: bool, kind: str, strides: Any) -> N
         raise FrameError(f"a frame is uint8, 0..255, not {kind}: scale it and convert it on the device")
     if min(shape) < 1 or max(shape) > MAX_FRAME_SIDE:
         raise FrameError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not shape {list(shape)}")
-    if strides is not None and tuple(strides) != (shape[1] * 3, 3, 1):
+    if strides is not None and (tuple(strides[1:]) != (3, 1) or strides[0] < shape[1] * 3):
         raise FrameError(
-            "a frame on a device has to be contiguous, without gaps between its rows: frame.contiguous() (PyTorch), "
+            "the pixels of a row have to be contiguous, and rows in order: frame.contiguous() (PyTorch), "
             "cupy.ascontiguousarray(frame)"
         )
 

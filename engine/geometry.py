@@ -98,10 +98,10 @@ class Geometry(Rule):
 
 def round_as(value: float, rounding: Rounding) -> int:
     """Return `value` rounded to an integer; the three ways differ at exact halves only."""
-    if rounding == "half_even":
-        return round(value)
     if rounding == "half_up":
         return floor(value + 0.5)
+    if rounding == "half_even":
+        return round(value)
     return floor(value + 0.5) if value >= 0 else ceil(value - 0.5)
 
 
@@ -124,9 +124,8 @@ class Square(NamedTuple):
 
 def square(rule: CropRule, centre: tuple[float, float], side: float) -> Square:
     """Return the pixels that a crop of `side` around `centre` (x, y in frame pixels) shows."""
-    s = max(1, round_as(side, rule.side_rounding))
-    offset = s / 2 + rule.origin_shift
-    shift = rule.centre_shift
-    x = round_as(centre[0] + shift - offset, rule.origin_rounding)
-    y = round_as(centre[1] + shift - offset, rule.origin_rounding)
+    s = round_as(side, rule.side_rounding) or 1
+    offset, shift, rounding = s / 2 + rule.origin_shift, rule.centre_shift, rule.origin_rounding
+    x = round_as(centre[0] + shift - offset, rounding)
+    y = round_as(centre[1] + shift - offset, rounding)
     return Square(x, y, s, (x + s / 2 - shift, y + s / 2 - shift))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from operator import itemgetter
 from re import ASCII, fullmatch
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -23,8 +23,7 @@ class Tensor(Rule):
 
     name: str
     dtype: Literal["uint8", "float32", "float16", "int32", "int64"]
-    shape: tuple[Annotated[int, Field(ge=0, le=1 << 31)], ...]
-    """0 is any size: the number of pixels of a whole frame, nothing else."""
+    shape: tuple[Annotated[int, Field(ge=1, le=1 << 31)], ...]
 
 
 class File(Rule):
@@ -53,15 +52,23 @@ class Graph(Rule):
     """Files beside the graph that hold weights of it (ONNX external data)."""
 
 
-class Batch(Graph):
+class _Searching(Graph):
+    """A graph that searches."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_frame(cls, data: Any) -> Any:
+        # Older bundles may name a twin here that cuts its crops by itself: the engine does that.
+        return {key: value for key, value in data.items() if key != "frame"} if isinstance(data, dict) else data
+
+
+class Batch(_Searching):
     """A search graph for several targets at once: the first axis of crop, kernels, size and results is theirs."""
 
     targets: int = Field(ge=2, le=1024)
-    frame: Graph | None = None
-    """The same, cutting its crops out of a whole frame by itself."""
 
 
-class Search(Graph):
+class Search(_Searching):
     """A search graph: one size of search crop, and when it is the one to run."""
 
     size: int = Field(ge=16, le=4096)
@@ -70,8 +77,6 @@ class Search(Graph):
     """Parameters that differ from the bundle's while this graph runs."""
     batches: tuple[Batch, ...] = ()
     """The same for more than one target, by their number."""
-    frame: Graph | None = None
-    """The same, cutting its crops out of a whole frame by itself: `frame` and `region` in the place of `crop`."""
 
 
 class Weights(Rule):
@@ -146,16 +151,8 @@ class Manifest(Rule):
 
     @property
     def graphs(self) -> list[Graph]:
-        """All graphs: the template's, then each search graph, its forms for several targets, and those for frames."""
-        searches: list[Search | Batch] = []
-        for search in self.searches:
-            searches += [search, *search.batches]
-        return [self.template, *searches, *(graph.frame for graph in searches if graph.frame)]
-
-    @property
-    def takes_frames(self) -> bool:
-        """Whether every search graph has a form that takes whole frames: all have, or none."""
-        return self.searches[0].frame is not None
+        """All graphs: the template's, then each search graph with its forms for several targets."""
+        return [self.template, *(graph for search in self.searches for graph in (search, *search.batches))]
 
     @field_validator("schema_version")
     @classmethod

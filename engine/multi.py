@@ -8,7 +8,6 @@ from threading import Lock
 from time import perf_counter
 
 from ..errors import TrkError
-from .backends.base import Batched
 from .bundle import Bundle
 from .device_frame import AnyFrame, as_frame
 from .result import Result, StageTimes
@@ -46,7 +45,6 @@ class MultiTracker:
         on_lost: str | None = None,
         template_rate: float | None = None,
         together: bool | None = None,
-        whole_frame: bool | None = None,
     ):
         if isinstance(bundle, Tracker):
             self.tracker = bundle.twin()
@@ -60,11 +58,9 @@ class MultiTracker:
                 params=params,
                 on_lost=on_lost,
                 template_rate=template_rate,
-                whole_frame=whole_frame,
             )
         on_cpu = self.tracker.backend.device == "cpu"
-        backend_can = isinstance(self.tracker.backend, Batched)
-        self._together = backend_can and (not on_cpu if together is None else together)
+        self._together = not on_cpu if together is None else together
         self._most_lanes = (threads or _cores()) if on_cpu else 1
         self._lanes = [self.tracker]
         self._pool: ThreadPoolExecutor | None = None
@@ -88,6 +84,8 @@ class MultiTracker:
         assert tracker.state is not None
         if target is None:
             target = self._last + 1
+        if self._together:
+            tracker.backend.prepare(len(self._states.keys() | {target}))
         self._last = max(self._last, target)
         self._states[target] = tracker.state
         self.stages = _sum(self.stages, tracker.stages)
@@ -96,10 +94,6 @@ class MultiTracker:
     def remove(self, target: int) -> None:
         """Stop following `target`; one that is not there is fine."""
         self._states.pop(target, None)
-
-    def prefetch(self, frame: AnyFrame) -> None:
-        """Name the frame that comes after the next one: see `Tracker.prefetch`. Raises FrameError."""
-        self.tracker.prefetch(frame)
 
     def update(self, frame: AnyFrame, skip: Sequence[int] = ()) -> dict[int, Result]:
         """Where each target is in `frame`, by number; those in `skip` are left as they are. Raises FrameError."""
@@ -111,10 +105,9 @@ class MultiTracker:
     def update_each(self, frames: Mapping[int, AnyFrame]) -> dict[int, Result]:
         """Where each target is in its own frame; those that `frames` has none for are left as they are.
 
-        Frames may differ in size; targets of the same one are given the same object. On a device, where the host cuts
-        the crops, targets of different frames are searched for in one run, as many as the bundle has graphs for; out of
-        whole frames the targets of one frame are, one frame after the other. Raises FrameError, before any target has
-        moved; TrkError for a target that is not there.
+        Frames may differ in size; targets of the same one are given the same object. On a device targets of different
+        frames are searched for in one run, as many as the bundle has graphs for. Raises FrameError, before any target
+        has moved; TrkError for a target that is not there.
         """
         started = perf_counter()
         for target in frames:

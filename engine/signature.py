@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from .regions import REGION, refusal
-
 if TYPE_CHECKING:
-    from .manifest import Batch, Manifest, Search, Tensor
+    from .manifest import Manifest, Tensor
 
 Kind = tuple[str, tuple[int, ...]]
 """dtype and shape."""
-FRAME: Kind = ("uint8", (0, 3))
-"""A frame of any size: its pixels, row after row."""
 
 
 def check_signature(manifest: Manifest) -> None:
@@ -27,10 +23,6 @@ def check_signature(manifest: Manifest) -> None:
 
     crop = _crop(batch * len(geometry.template_steps), geometry.template_size)
     _compare(f"inputs of {manifest.template.file}", manifest.template.inputs, {"crop": crop}, inputs)
-    for graph in manifest.graphs:
-        for tensor in (*graph.inputs, *graph.outputs):
-            if 0 in tensor.shape and tensor.name != "frame":
-                raise ValueError(f"{graph.file}: {tensor.name} has a side of 0")
     for search in manifest.searches:
         crop = _crop(batch * len(geometry.search_steps), search.size)
         _compare(f"inputs of {search.file}", search.inputs, {"crop": crop, **kernels}, inputs)
@@ -42,30 +34,6 @@ def check_signature(manifest: Manifest) -> None:
             _compare(f"inputs of {many.file}", many.inputs, times, possible)
             results = {name: _times(kind, many.targets) for name, kind in outputs.items()}
             _compare(f"outputs of {many.file}", many.outputs, results, {})
-    _check_frames(manifest, kernels, inputs, outputs)
-
-
-def _check_frames(
-    manifest: Manifest, kernels: Mapping[str, Kind], inputs: Mapping[str, Kind], outputs: Mapping[str, Kind]
-) -> None:
-    crops = manifest.batch * len(manifest.geometry.search_steps)
-    forms: list[tuple[Search | Batch, int]] = [(one, 1) for one in manifest.searches]
-    forms += [(many, many.targets) for search in manifest.searches for many in search.batches]
-    missing = [graph.file for graph, _ in forms if graph.frame is None]
-    if missing and len(missing) < len(forms):
-        raise ValueError(f"{missing[0]} has no form for whole frames, and others have: all need one, or none")
-    why = refusal(manifest.geometry)
-    for graph, targets in forms:
-        if graph.frame is None:
-            continue
-        if why:
-            raise ValueError(f"{graph.frame.file} takes whole frames, and this geometry can't: {why}")
-        region = ("float32", (crops, len(REGION)))
-        own = {name: _times(kind, targets) for name, kind in {"region": region, **kernels}.items()}
-        possible = {"size": _times(inputs["size"], targets), "params": inputs["params"]}
-        _compare(f"inputs of {graph.frame.file}", graph.frame.inputs, {"frame": FRAME, **own}, possible)
-        results = {name: _times(kind, targets) for name, kind in outputs.items()}
-        _compare(f"outputs of {graph.frame.file}", graph.frame.outputs, results, {})
 
 
 def _crop(number: int, side: int) -> Kind:

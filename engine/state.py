@@ -31,13 +31,13 @@ class State:
     """and the running mean of those since, where the template is updated."""
 
     def __post_init__(self) -> None:
-        self.seen = replace(self.target)
+        self.seen = self.target.copy()
         self.first = self.mean = self.kernels
 
     def copy(self) -> "State":
         """A state that stays as it is while this one moves on; small: the kernels are shared."""
-        twin = replace(self, target=replace(self.target))
-        twin.seen, twin.first, twin.mean = replace(self.seen), self.first, self.mean
+        twin = replace(self, target=self.target.copy())
+        twin.seen, twin.first, twin.mean = self.seen.copy(), self.first, self.mean
         return twin
 
     def return_to_seen(self) -> None:

@@ -27,6 +27,22 @@ class Target:
     lost: bool = False
     frame_index: int = 0
 
+    def copy(self) -> "Target":
+        """A state that stays as it is while this one moves on."""
+        return Target(
+            self.cx,
+            self.cy,
+            self.w,
+            self.h,
+            self.side,
+            self.first_size,
+            self.first_side,
+            self.mean,
+            self.small,
+            self.lost,
+            self.frame_index,
+        )
+
     @property
     def box(self) -> Box:
         """The target's x, y, w, h."""
@@ -84,7 +100,7 @@ class Motion:
         """
         target.frame_index += 1
         rule = self.geometry.hysteresis
-        if not (isfinite(score) and all(isfinite(value) for value in moved)):
+        if not isfinite(score + sum(moved)):
             target.lost = True
             return target.box
         if rule is None:
@@ -109,7 +125,7 @@ class Motion:
         if self.geometry.side == "running":
             low, high = self.geometry.limits.relative_side or (0.01, 100.0)
             side = target.side * (w / target.w)
-            target.side = min(max(side, low * target.first_side), high * target.first_side)
+            target.side = _clamped(side, low * target.first_side, high * target.first_side)
         cx, cy = centre[0] + dx, centre[1] + dy
         if self.geometry.limits.of == "state":
             cx, cy, w, h = self._limited(target, cx, cy, w, h, frame_wh)
@@ -122,10 +138,10 @@ class Motion:
         width, height = float(frame_wh[0]), float(frame_wh[1])
         if limits.relative_size is not None:
             low, high = limits.relative_size
-            w = min(max(w, low * target.first_size[0]), high * target.first_size[0])
-            h = min(max(h, low * target.first_size[1]), high * target.first_size[1])
+            w = _clamped(w, low * target.first_size[0], high * target.first_size[0])
+            h = _clamped(h, low * target.first_size[1], high * target.first_size[1])
         if limits.centre_in_frame:
-            cx, cy = min(max(cx, 0.0), width), min(max(cy, 0.0), height)
+            cx, cy = _clamped(cx, 0.0, width), _clamped(cy, 0.0, height)
         if limits.max_size_frame:
             w, h = min(w, width), min(h, height)
         if limits.min_size is not None:
@@ -137,11 +153,15 @@ def _within_reason(
     cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """The engine's own limits: centre at most a frame outside, sides MIN_SIZE to MAX_SIZE times the frame's longer."""
-    width, height = frame_wh
+    width, height = float(frame_wh[0]), float(frame_wh[1])
     longest = MAX_SIZE * max(width, height)
     return (
-        min(max(cx, -float(width)), 2.0 * width),
-        min(max(cy, -float(height)), 2.0 * height),
-        min(max(w, MIN_SIZE), longest),
-        min(max(h, MIN_SIZE), longest),
+        _clamped(cx, -width, 2.0 * width),
+        _clamped(cy, -height, 2.0 * height),
+        _clamped(w, MIN_SIZE, longest),
+        _clamped(h, MIN_SIZE, longest),
     )
+
+
+def _clamped(value: float, low: float, high: float) -> float:
+    return low if value < low else high if value > high else value

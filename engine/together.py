@@ -1,6 +1,6 @@
 """Several targets' turns at once: what they ask of the network is answered in as few runs as the bundle allows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from time import perf_counter
 from typing import NamedTuple
@@ -8,9 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .ask import Ask, Look, next_asks
-from .backends.base import Batched
 from .device_frame import AnyFrame, Frame
-from .regions import new_regions
 from .result import Result
 from .state import State
 from .tracker import Tracker
@@ -26,49 +24,29 @@ class _Asked(NamedTuple):
 def take_turns(tracker: Tracker, frames: Mapping[int, AnyFrame], states: Mapping[int, State]) -> dict[int, Result]:
     """Move every target of `frames` one frame on; return the results, each with its share of the time.
 
-    Targets of different frames share runs where the host cuts the crops. A graph that cuts them itself is given one
-    frame a run: there the frames come one after the other, each on its way while the one before it is searched.
-
-    Raises FrameError, before any target has moved.
+    Targets of different frames share runs. Raises FrameError, before any target has moved.
     """
     started = tracker.begin()
     pictures = {id(frame): frame for frame in frames.values()}
     seen = {name: tracker.check(frame) for name, frame in pictures.items()}
     results: dict[int, Result] = {}
-    for part in _at_once(tracker, seen):
-        turns = {
-            target: (part[id(frame)], tracker.turn(part[id(frame)], states[target]))
-            for target, frame in frames.items()
-            if id(frame) in part
-        }
-        answers: dict[int, list[Look] | None] = dict.fromkeys(turns)
-        while turns:
-            asked: dict[int, list[_Asked]] = {}
-            for target, (frame, turn) in list(turns.items()):
-                asks = next_asks(turn, answers[target])
-                if isinstance(asks, Result):
-                    results[target] = asks
-                    del turns[target]
-                else:
-                    asked[target] = [_Asked(frame, ask) for ask in asks]
-            looks = iter(_answered(tracker, [one for several in asked.values() for one in several]))
-            answers = {target: [next(looks) for _ in several] for target, several in asked.items()}
+    turns = {
+        target: (seen[id(frame)], tracker.turn(seen[id(frame)], states[target])) for target, frame in frames.items()
+    }
+    answers: dict[int, list[Look] | None] = dict.fromkeys(turns)
+    while turns:
+        asked: dict[int, list[_Asked]] = {}
+        for target, (frame, turn) in list(turns.items()):
+            asks = next_asks(turn, answers[target])
+            if isinstance(asks, Result):
+                results[target] = asks
+                del turns[target]
+            else:
+                asked[target] = [_Asked(frame, ask) for ask in asks]
+        looks = iter(_answered(tracker, [one for several in asked.values() for one in several]))
+        answers = {target: [next(looks) for _ in several] for target, several in asked.items()}
     seconds = tracker.end(started) / max(1, len(results))
     return {target: results[target]._replace(time=seconds) for target in frames}
-
-
-def _at_once(tracker: Tracker, seen: Mapping[int, Frame]) -> Iterator[Mapping[int, Frame]]:
-    """Yield the frames that are searched together, once they are where crops are cut out of them."""
-    whole = tracker.whole
-    if whole is None:
-        yield seen
-        return
-    following = [*list(seen.values())[1:], tracker.named]
-    for (name, frame), upcoming in zip(seen.items(), following, strict=False):
-        tracker.take(frame)
-        if upcoming is not None:
-            whole.announce(upcoming)
-        yield {name: frame}
 
 
 def _answered(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
@@ -89,7 +67,6 @@ def _kind(asked: _Asked) -> tuple[int, bytes]:
 
 def _parts(tracker: Tracker, graph: int, numbers: list[int]) -> Iterable[list[int]]:
     """Divide `numbers` among the largest runs that they fill."""
-    assert isinstance(tracker.backend, Batched)
     for size in (*tracker.backend.batches(graph), 1):
         while len(numbers) >= size:
             yield numbers[:size]
@@ -100,21 +77,14 @@ def _search(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
     if len(asked) == 1:
         return [tracker.look(*asked[0])]
     backend = tracker.backend
-    assert isinstance(backend, Batched)
     graph, params = asked[0].ask.graph, asked[0].ask.params
     scales = len(tracker.manifest.geometry.search_steps)
-    began, whole = perf_counter(), tracker.whole
+    began = perf_counter()
     sizes, kernels = np.zeros((len(asked), 2), np.float32), [ask.state.kernels for _, ask in asked]
-    rows = [slice(row * scales, (row + 1) * scales) for row in range(len(asked))]
-    if whole is None:
-        crops = backend.batch_crops(graph, len(asked))
-        cuts = [tracker.cut(*one, crops[at], size) for one, at, size in zip(asked, rows, sizes, strict=True)]
-        network_began = perf_counter()
-        found = backend.search_batch(graph, kernels, sizes, params)
-    else:
-        regions = new_regions(len(asked) * scales)
-        cuts = [tracker.mark(*one, regions[at], size) for one, at, size in zip(asked, rows, sizes, strict=True)]
-        network_began = perf_counter()
-        found = whole.search_frame(graph, kernels, regions, sizes, params)
+    crops = backend.batch_crops(graph, len(asked))
+    parts = [slice(row * scales, (row + 1) * scales) for row in range(len(asked))]
+    cuts = [tracker.cut(*one, crops[part], size) for one, part, size in zip(asked, parts, sizes, strict=True)]
+    network_began = perf_counter()
+    found = backend.search_batch(graph, kernels, sizes, params)
     tracker.count(began, network_began)
     return [cut.look(found, row) for row, cut in enumerate(cuts)]

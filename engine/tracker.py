@@ -6,25 +6,23 @@ from dataclasses import replace
 from math import inf, isfinite
 from pathlib import Path
 from time import perf_counter
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FrameError, TrkError
+from ..errors import TrkError
 from ..weights.shipped import bundle_path
-from .ask import Ask, Cut, Look, Point, Turn, next_asks
+from .ask import Ask, Cut, Look, Turn, next_asks
 from .backends import load_backend
-from .backends.base import Kernels, Whole
+from .backends.base import Crops, Kernels
 from .boxes import check_box
 from .bundle import Bundle
 from .confidence import running_mean
-from .crop import Cropper, Image, fill_colour, mean_colour
-from .device_frame import AnyFrame, DeviceFrame, Frame, as_frame
+from .crop import Image, fill_colour, mean_colour
+from .device_frame import AnyFrame, Frame, as_frame
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
 from .policy import choose_policy
-from .regions import Regions, new_regions, write_regions
 from .result import Box, Result, StageTimes
 from .scan import windows
 from .state import State
@@ -48,9 +46,8 @@ class Tracker:
     lost, one of `policy.POLICIES`; None is the bundle's, "follow" for every model of an upstream. `template_rate`:
     share, 0 to 1, of the newest appearance in the running mean that the template follows; 0, what every upstream does,
     leaves it as `init` saw it; None is the bundle's, 0 for every model of an upstream. Policies other than "follow",
-    and rates above 0, need a calibrated bundle. `whole_frame`: whether crops are cut inside the graphs, out of whole
-    frames; None: on a GPU, where the bundle has such graphs (`trk-export --whole-frame`). Frames may then lie on the
-    GPU already, as anything that speaks DLPack or `__cuda_array_interface__`. One tracker serves one thread.
+    and rates above 0, need a calibrated bundle. On a GPU frames may be there already, as anything that speaks DLPack or
+    `__cuda_array_interface__`. One tracker serves one thread.
     """
 
     def __init__(
@@ -64,14 +61,13 @@ class Tracker:
         params: Mapping[str, float] | None = None,
         on_lost: str | None = None,
         template_rate: float | None = None,
-        whole_frame: bool | None = None,
     ):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle_path(bundle))
         self.manifest: Manifest = self.bundle.manifest
         self.policy = choose_policy(on_lost, self.manifest)
         self.template_rate = choose_rate(template_rate, self.manifest)
         try:
-            self.backend = load_backend(self.bundle, backend, device, threads, whole_frame)
+            self.backend = load_backend(self.bundle, backend, device, threads)
         finally:
             if self.bundle is not bundle:  # a caller's own may be read from again
                 self.bundle.close()
@@ -80,7 +76,7 @@ class Tracker:
         """Seconds that the parts of the last `init` or `update` took."""
         geometry = self.manifest.geometry
         self._motion = Motion(geometry, self.manifest.searches)
-        self._cropper = Cropper(geometry.crop)
+        self._cropper = self.backend.cropper(geometry.crop)
         step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
         self._search_factors = [step**exponent for exponent in geometry.search_steps]
@@ -88,8 +84,6 @@ class Tracker:
         # A window that is far from where the target was says nothing about where in it the target is.
         self._scan_params = self._array({**self.params, WINDOW_INFLUENCE: 0.0})
         self._size = np.zeros((1, 2), np.float32)
-        self._region = new_regions(len(self._search_factors))
-        self._ahead: list[tuple[AnyFrame, Frame]] = []
         self.state: State | None = None
         """The target's, None before `init`. A tracker goes on with any state of its bundle that is put here."""
 
@@ -97,20 +91,19 @@ class Tracker:
         """Another tracker over the same loaded network, without a target: for a thread of its own."""
         twin = copy.copy(self)
         twin.backend = self.backend.lane()
-        twin._cropper = Cropper(self.manifest.geometry.crop)
-        twin._size, twin._region = np.zeros_like(self._size), np.zeros_like(self._region)
-        twin._ahead = []
+        twin._cropper = twin.backend.cropper(self.manifest.geometry.crop)
+        twin._size = np.zeros_like(self._size)
         twin.state = None
         return twin
 
     def init(self, frame: AnyFrame, box: Sequence[float]) -> None:
         """Take `box` in `frame` as the target: its kernels are computed here, once. Raises FrameError, BoxError."""
         started = self.begin()
-        seen = self.see(frame)
-        pixels, frame_wh = self._pixels(seen), (seen.shape[1], seen.shape[0])
-        target = self._motion.start(check_box(box, frame_wh), mean_colour(pixels), frame_wh)
+        seen = self.check(frame)
+        frame_wh = seen.shape[1], seen.shape[0]
+        target = self._motion.start(check_box(box, frame_wh), mean_colour(self._pixels(seen)), frame_wh)
         fill = fill_colour(target.mean, self.manifest.geometry.crop)
-        self.state = State(target, self._template(pixels, target, fill), fill)
+        self.state = State(target, self._template(seen, target, fill), fill)
         self.end(started)
 
     def update(self, frame: AnyFrame) -> Result:
@@ -119,63 +112,19 @@ class Tracker:
         state = self.state
         if state is None:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
-        seen = self.see(frame)
+        seen = self.check(frame)
         turn = self.turn(seen, state)
         answers: list[Look] | None = None
         while True:
             asks = next_asks(turn, answers)
             if isinstance(asks, Result):
-                return asks._replace(time=self.end(started))
+                box, score, lost, index, _, confidence = asks
+                return Result(box, score, lost, index, self.end(started), confidence)
             answers = [self.look(seen, ask) for ask in asks]
-
-    def prefetch(self, frame: AnyFrame) -> None:
-        """Name the frame that comes after the next one, and leave it as it is until then. Raises FrameError.
-
-        It is on its way to the device while the network looks at the frame before it. Where the host cuts the crops
-        there is nothing to do.
-        """
-        whole = self.whole
-        if whole is not None:
-            seen = as_frame(frame, self.backend.device, whole.stream)
-            whole.announce(seen)
-            self._ahead = [*self._ahead[-1:], (frame, seen)]
-
-    @property
-    def whole(self) -> Whole | None:
-        """The backend, where that cuts its crops itself."""
-        return cast(Whole, self.backend) if getattr(self.backend, "frames", False) else None
-
-    @property
-    def named(self) -> Frame | None:
-        """The frame that `prefetch` named last, until it comes."""
-        return self._ahead[-1][1] if self._ahead else None
-
-    def see(self, frame: AnyFrame) -> Frame:
-        """Return `frame`, checked, once it is where crops are cut out of it. Raises FrameError."""
-        seen = self.check(frame)
-        self.take(seen)
-        return seen
 
     def check(self, frame: AnyFrame) -> Frame:
         """Return `frame` as crops can be cut out of it. Raises FrameError."""
-        began, whole = perf_counter(), self.whole
-        known = [seen for named, seen in self._ahead if named is frame]
-        seen = known[-1] if known else as_frame(frame, self.backend.device, None if whole is None else whole.stream)
-        self._ahead = [pair for pair in self._ahead if pair[0] is not frame]
-        if whole is None and isinstance(seen, DeviceFrame):
-            raise FrameError(
-                "this frame lies on a GPU, and this bundle's crops are cut by the host: export it with trk-export "
-                "--whole-frame, or bring the frame to host memory first"
-            )
-        self._crop_seconds += perf_counter() - began
-        return seen
-
-    def take(self, frame: Frame) -> None:
-        """Make a checked frame the one that is searched, where the backend cuts the crops. Raises FrameError."""
-        began, whole = perf_counter(), self.whole
-        if whole is not None:
-            whole.take(frame)
-            self._crop_seconds += perf_counter() - began
+        return as_frame(frame, self.backend.device)
 
     def turn(self, frame: Frame, state: State) -> Turn:
         """One frame for one target, without the searches: yields what to look for, is sent what was found.
@@ -204,38 +153,26 @@ class Tracker:
             if found is not None:
                 box, score, confidence = found
         if is_due(self.template_rate, state.target.frame_index, confidence):
-            learned = self._template(self._pixels(frame), state.target, state.fill)
+            learned = self._template(frame, state.target, state.fill)
             state.mean = self.backend.mix(state.mean, learned, self.template_rate)
             state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
         return self._result(state, box, score, confidence)
 
-    def cut(self, frame: Frame, ask: Ask, crops: Image, size: NDArray[np.float32]) -> Cut:
-        """Write what `ask` asks for: `crops` [scales, S, S, 3] and `size` [2], the target's w, h in crop pixels."""
-        side, sides = self._sides(ask)
-        centre = self._cropper.cut_pyramid(self._pixels(frame), ask.centre, sides, ask.state.fill, crops)
-        return self._cut(ask, side, centre, size)
-
-    def mark(self, frame: Frame, ask: Ask, region: Regions, size: NDArray[np.float32]) -> Cut:
-        """Write where `ask`'s crops are: `region` [scales, 8] for a graph that cuts them; `size` as for `cut`."""
-        side, sides = self._sides(ask)
-        frame_wh = (frame.shape[1], frame.shape[0])
-        centre = write_regions(self.manifest.geometry, frame_wh, ask.centre, sides, ask.state.fill, region)
-        return self._cut(ask, side, centre, size)
-
-    def _sides(self, ask: Ask) -> tuple[float, list[float]]:
-        side = self._motion.search_side(ask.target, ask.graph)
-        return side, [side * factor for factor in self._search_factors]
-
-    def _cut(self, ask: Ask, side: float, centre: Point, size: NDArray[np.float32]) -> Cut:
-        pixels = self.manifest.searches[ask.graph].size / side
-        size[:] = ask.target.w * pixels, ask.target.h * pixels
+    def cut(self, frame: Frame, ask: Ask, crops: Crops, size: NDArray[np.float32]) -> Cut:
+        """Cut what `ask` asks for: `crops`, one for each scale, and `size` [2], the target's w, h in crop pixels."""
+        target, graph = ask.target, ask.graph
+        side = self._motion.search_side(target, graph)
+        sides = [side * factor for factor in self._search_factors]
+        centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
+        pixels = self.manifest.searches[graph].size / side
+        size[:] = target.w * pixels, target.h * pixels
         return Cut(centre if self.manifest.geometry.crop.recentre else ask.centre, pixels)
 
     def _pixels(self, frame: Frame) -> Image:
-        """Return `frame` in host memory, for what only the host does: the template's crop, a mean colour."""
-        return frame if isinstance(frame, np.ndarray) else cast(Whole, self.backend).pixels(frame)
+        """Return `frame` in host memory, for what only the host does: a mean colour."""
+        return frame if isinstance(frame, np.ndarray) else self.backend.pixels(frame)
 
-    def _template(self, frame: NDArray[np.uint8], target: Target, fill: Image) -> Kernels:
+    def _template(self, frame: Frame, target: Target, fill: Image) -> Kernels:
         """Return the kernels of what `target` looks like in `frame`."""
         began = perf_counter()
         geometry = self.manifest.geometry
@@ -251,15 +188,10 @@ class Tracker:
 
     def look(self, frame: Frame, ask: Ask) -> Look:
         """Search the region that `ask` asks for."""
-        began, whole, kernels = perf_counter(), self.whole, ask.state.kernels
-        if whole is None:
-            cut = self.cut(frame, ask, self.backend.search_crops[ask.graph], self._size[0])
-            network_began = perf_counter()
-            found = self.backend.search(ask.graph, kernels, self._size, ask.params)
-        else:
-            cut = self.mark(frame, ask, self._region, self._size[0])
-            network_began = perf_counter()
-            found = whole.search_frame(ask.graph, [kernels], self._region, self._size, ask.params)
+        began = perf_counter()
+        cut = self.cut(frame, ask, self.backend.search_crops[ask.graph], self._size[0])
+        network_began = perf_counter()
+        found = self.backend.search(ask.graph, ask.state.kernels, self._size, ask.params)
         self.count(began, network_began)
         return cut.look(found, 0)
 
@@ -280,7 +212,7 @@ class Tracker:
             state.lost = True
         elif confidence > calibration.high:
             state.lost, state.scanned = False, 0
-            state.seen = replace(state.target)
+            state.seen = state.target.copy()
         return confidence
 
     def _scan(

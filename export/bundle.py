@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import torch
 
+from .. import __version__
 from ..engine.geometry import Geometry
 from ..engine.manifest import SCHEMA_VERSION, Batch, Graph, Manifest, Parity, Search, Weights
 from ..engine.manifest import Tensor as TensorInfo
@@ -19,7 +20,6 @@ from ..models.correlation import GROUPED
 from ..models.network import SiameseNet
 from ..models.row import Row
 from .forms import in_form
-from .frame_search import sights
 from .graphs import image
 from .onnx_graph import OPSET
 from .precision import plan
@@ -46,7 +46,6 @@ def export_bundle(
     correlation: str = GROUPED,
     precision: Precision = "fp32",
     targets: Sequence[int] = (),
-    whole_frame: bool = False,
     winograd: bool = False,
     report: Report = lambda _: None,
 ) -> Manifest:
@@ -56,9 +55,8 @@ def export_bundle(
     `params` choose the defaults of the hyper-parameters. `maps` leaves the raw maps among the search graph's outputs;
     `correlation` is the form that correlations are written in, one of models/correlation_forms.py;
     `precision` the type of the graphs' layers, which for FP16 are chosen by `precision.plan`. `targets`: numbers of
-    targets that get search graphs of their own, which search for so many at once. `whole_frame`: each search graph gets
-    a form that takes whole frames. `winograd`: large 3x3 convolutions of a search are written by export/winograd.py,
-    for ONNX Runtime on a CPU; FP32 only.
+    targets that get search graphs of their own, which search for so many at once. `winograd`: large 3x3 convolutions of
+    a search are written by export/winograd.py, for ONNX Runtime on a CPU; FP32 only.
     `report` is called with a line per step. Raises ExportError where the graphs disagree with PyTorch; nothing is left
     behind then.
     """
@@ -67,7 +65,6 @@ def export_bundle(
     geometry = Geometry.model_validate(row.geometry_for(chosen))
     searches = searches_of(row, chosen)
     scale_step = values.get("scale_step", 1.0)
-    seen = sights(geometry, searches, scale_step) if whole_frame else None
     crops = reference_crops(geometry, searches, scale_step)
     net = (net or row.build()).eval()
     if weights is None:
@@ -83,12 +80,10 @@ def export_bundle(
         types = plan(single, steps, samples, numbers, row.channels, trained=weights.origin != "random", report=report)
         written = Written(types.typed(), types.net, types.emulated())
     targets = sorted(set(targets))
-    traced = trace(net, written, row, crops, numbers, maps, report, targets, seen, winograd)
+    traced = trace(net, written, row, crops, numbers, maps, report, targets, winograd)
     models = {TEMPLATE: traced.template, **{s.file: g for s, g in zip(searches, traced.searches, strict=True)}}
     for search, graphs in zip(searches, traced.batches, strict=True):
         models |= {_batch_file(search.file, number): graph for number, graph in graphs.items()}
-    for search, graphs in zip(searches, traced.frames, strict=True):
-        models |= {_frame_file(search.file, number): graph for number, graph in graphs.items()}
     one_each = len(models) == 2
     files = {n: m.SerializeToString() for n, m in models.items()} if one_each else shared_weights(models)
     external = (WEIGHTS,) if WEIGHTS in files else ()
@@ -111,19 +106,12 @@ def export_bundle(
                 update={
                     **dict(Graph.model_validate(_signature(search.file, graph, external))),
                     "batches": tuple(
-                        Batch(
-                            targets=number,
-                            frame=_frame(search.file, number, frames, external),
-                            **_signature(_batch_file(search.file, number), together, external),
-                        )
+                        Batch(targets=number, **_signature(_batch_file(search.file, number), together, external))
                         for number, together in batches.items()
                     ),
-                    "frame": _frame(search.file, 1, frames, external),
                 }
             )
-            for search, graph, batches, frames in zip(
-                searches, traced.searches, traced.batches, traced.frames, strict=True
-            )
+            for search, graph, batches in zip(searches, traced.searches, traced.batches, strict=True)
         ),
         template_rate=row.template_rate,
         on_lost=row.on_lost,
@@ -141,11 +129,7 @@ def export_bundle(
             "template_gflop": traced.template_flop / 1e9,
             "search_gflop": traced.search_flop / 1e9,
         },
-        versions={
-            "trk": version("trk-engine"),
-            "python": sys.version.split()[0],
-            **{name: version(name) for name in ("torch", "onnx", "onnxruntime", "numpy")},
-        },
+        versions=_versions(),
         files=file_entries(files),
     )
     report(f"writing {out}")
@@ -202,14 +186,17 @@ def _batch_file(file: str, targets: int) -> str:
     return f"{file.removesuffix('.onnx')}_x{targets}.onnx"
 
 
-def _frame_file(file: str, targets: int) -> str:
-    return f"{(file if targets == 1 else _batch_file(file, targets)).removesuffix('.onnx')}_frame.onnx"
+def _versions() -> dict[str, str]:
+    """Return the versions of all that made the bundle, as the modules tell them.
 
-
-def _frame(file: str, targets: int, graphs: Mapping[int, onnx.ModelProto], external: tuple[str, ...]) -> Graph | None:
-    if targets not in graphs:
-        return None
-    return Graph.model_validate(_signature(_frame_file(file, targets), graphs[targets], external))
+    Metadata may be missing, of a bare checkout for one, or be another package's, such as onnxruntime-gpu's.
+    """
+    modules = {name: import_module(name) for name in ("torch", "onnx", "onnxruntime", "numpy")}
+    return {
+        "trk": __version__,
+        "python": sys.version.split()[0],
+        **{name: str(module.__version__) for name, module in modules.items()},
+    }
 
 
 def _signature(file: str, model: onnx.ModelProto, external: tuple[str, ...]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import onnx
 import torch
@@ -20,26 +19,19 @@ MAP_PREFIX = "map_"
 
 
 def to_onnx(
-    module: nn.Module,
-    args: tuple[Tensor, ...],
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-    open_axes: Any = None,
+    module: nn.Module, args: tuple[Tensor, ...], inputs: Sequence[str], outputs: Sequence[str]
 ) -> onnx.ModelProto:
-    """Return `module` as an ONNX model, run once through onnx.checker. Raises ExportError.
+    """Return `module` as an ONNX model with fixed shapes, run once through onnx.checker. Raises ExportError.
 
-    Shapes are fixed but for `open_axes`, as torch.export takes them (`dynamic_shapes`). Batch norms are folded and
-    constants computed by the exporter's own optimiser.
+    Batch norms are folded and constants computed by the exporter's own optimiser.
     """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad(), kept_operators():
         warnings.simplefilter("ignore")
         try:
-            # PyTorch's exporter to ONNX takes no open axes of a module with *args: what it is given is traced before.
-            traced = torch.export.export(module, args, dynamic_shapes=open_axes) if open_axes else None
             program = torch.onnx.export(
-                traced or module,
-                () if traced else args,
+                module,
+                args,
                 input_names=list(inputs),
                 output_names=list(outputs),
                 opset_version=OPSET,
@@ -47,7 +39,7 @@ def to_onnx(
                 optimize=True,
                 verbose=False,
             )
-        except (torch.onnx.OnnxExporterError, torch._dynamo.exc.UserError) as error:
+        except torch.onnx.OnnxExporterError as error:
             raise ExportError(f"PyTorch can't export the network: {str(error).strip().splitlines()[0]}") from error
     assert program is not None
     model = program.model_proto
@@ -56,23 +48,9 @@ def to_onnx(
     if unused:
         raise ExportError(f"input {sorted(unused)[0]!r} has no effect on the graph")
     model.producer_name = "trk"
-    if open_axes:
-        _name_axes(model, open_axes)
     _without_traces(model)
     check(model)
     return model
-
-
-def _name_axes(model: onnx.ModelProto, open_axes: Sequence[Any]) -> None:
-    """Give open axes of the inputs the names they were asked for under; the exporter has names of its own."""
-    names: dict[str, str] = {}
-    for value, axes in zip(model.graph.input, open_axes, strict=False):
-        for at, axis in axes.items() if isinstance(axes, dict) else ():
-            names[value.type.tensor_type.shape.dim[at].dim_param] = axis.__name__
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in names:
-                dim.dim_param = names[dim.dim_param]
 
 
 def check(model: onnx.ModelProto) -> None:

@@ -11,7 +11,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.network import SiameseNet
 from ..models.row import Row
-from .frame_search import Sights, checked, for_frames
 from .graphs import SearchGraph, TemplateGraph, image
 from .many import for_targets
 from .onnx_graph import MAP_PREFIX, to_onnx, without_outputs
@@ -31,8 +30,6 @@ class Traced:
     searches: list[onnx.ModelProto]
     batches: list[dict[int, onnx.ModelProto]]
     """For each search graph those for several targets at once, by their number."""
-    frames: list[dict[int, onnx.ModelProto]]
-    """For each search graph those that take whole frames, by the number of targets; empty where none are asked for."""
     agreement: Agreement
     template_flop: float
     search_flop: float
@@ -64,14 +61,13 @@ def trace(
     maps: bool,
     report: Report,
     targets: Sequence[int] = (),
-    sights: Sights | None = None,
     winograd: bool = False,
 ) -> Traced:
     """Return the graphs of `written`, compared with `net`, the plain network in FP32.
 
     Raises ExportError where they disagree. `maps` leaves the raw maps among the outputs. `targets`: numbers of targets
-    to make search graphs for besides those for one. `sights`: what graphs for whole frames are made and checked on.
-    `winograd`: large convolutions of the search graph for one target are written in that form.
+    to make search graphs for besides those for one. `winograd`: large convolutions of the search graph for one target
+    are written in that form.
     """
     agreement = Agreement()
     with torch.no_grad():
@@ -92,7 +88,6 @@ def trace(
         map_names = [MAP_PREFIX + name for name in written.net.map_names]
         graphs: list[onnx.ModelProto] = []
         batches: list[dict[int, onnx.ModelProto]] = []
-        frames: list[dict[int, onnx.ModelProto]] = []
         search_flop = 0.0
         for crop, size in crops.searches:
             report(f"tracing the search branch at {crop.shape[1]} px")
@@ -116,25 +111,13 @@ def trace(
                 _compare(agreement, written, label, outputs[name], plain, twin)
             compare_step(agreement, step, [outputs[name] for name in map_names], outputs, size, params)
             graphs.append(model if maps else without_outputs(model, map_names))
-            together = {1: model}
+            batches.append({})
             for number in targets:
                 report(f"tracing the search branch at {crop.shape[1]} px for {number} targets")
-                together[number] = for_targets(number, module, inputs, model, agreement, half=written.half)
-            batches.append({number: without_outputs(together[number], map_names) for number in targets})
-            frames.append({})
-            for number, alone in together.items():
-                if sights is None:
-                    break
-                report(f"putting the cut of whole frames before the search branch at {crop.shape[1]} px")
-                seen = sights(len(frames) - 1, number)
-                whole = for_frames(alone, len(seen[0].region), crop.shape[1])
-                held = {
-                    "params": params,
-                    **{name: torch.cat([kernel] * number) for name, kernel in kernel_inputs.items()},
-                }
-                frames[-1][number] = checked(whole, alone, step, held, seen, agreement, half=written.half)
+                together = for_targets(number, module, inputs, model, agreement, half=written.half)
+                batches[-1][number] = without_outputs(together, map_names)
     agreement.require()
-    return Traced(template, graphs, batches, frames, agreement, template_flop, search_flop)
+    return Traced(template, graphs, batches, agreement, template_flop, search_flop)
 
 
 def _compare(agreement: Agreement, written: Written, name: str, ours: Array, plain: Tensor, twin: Tensor) -> None:

@@ -95,12 +95,6 @@ def many_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def whole_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the tiny bundle with graphs that take whole frames, for one target and for two at once."""
-    return _exported("TINY", tmp_path_factory, targets=(2,), whole_frame=True)
-
-
-@pytest.fixture(scope="session")
 def long_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle of two search graphs that share their weights in a file."""
     return _exported("TINY_LONG", tmp_path_factory)

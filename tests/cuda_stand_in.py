@@ -2,32 +2,51 @@
 """What stands for CUDA and TensorRT where there is no GPU: host memory, and ONNX Runtime as the engine."""
 
 import ctypes
-from enum import Enum
+from collections import Counter
+from enum import IntEnum
 from functools import lru_cache
+from threading import get_ident
 from types import SimpleNamespace
 
+import host_kernels
 import numpy as np
 import onnx
 import onnxruntime
 
+from trk.engine.backends.device.cuda import Bindings, Cuda
+from trk.engine.backends.device.tensorrt import TensorRTBackend
+from trk.engine.backends.device.trt_library import Library
+from trk.engine.bundle import Bundle
 
-class Code(Enum):
+
+class Code(IntEnum):
     cudaSuccess = 0
     cudaErrorMemoryAllocation = 2
     cudaErrorInsufficientDriver = 35
     cudaErrorNoDevice = 100
+    cudaErrorNotReady = 600
+    cudaErrorStreamCaptureUnsupported = 900
     cudaErrorUnknown = 999
+
+
+FORBIDDEN = ("cudaMalloc", "cudaFree", "cudaHostAlloc", "cudaFreeHost", "cudaStreamSynchronize", "cudaEventSynchronize")
+"""What may not be called while a stream is captured: by the thread that captures, or by none in the global mode."""
+GLOBAL, THREAD_LOCAL = 0, 1
 
 
 class FakeRuntime:
     """`cuda.bindings.runtime` on host memory. What is put into a stream runs when something waits for it, in order.
 
-    `fails`: call to name of the error that it returns. `calls`: what was asked for, in order, with the stream.
+    `fails`: call to name of the error that it returns. `calls`: what was asked for, in order, with the stream; `made`:
+    how often each function was called.
     """
 
     cudaError_t = Code
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
-    cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
+    cudaGraph_t = staticmethod(lambda number: number)
+    cudaStreamCaptureMode = SimpleNamespace(
+        cudaStreamCaptureModeGlobal=GLOBAL, cudaStreamCaptureModeThreadLocal=THREAD_LOCAL
+    )
 
     def __init__(self, fails=None):
         self.fails = fails or {}
@@ -35,7 +54,9 @@ class FakeRuntime:
         self.queues = {}
         self.recording = None
         self.recorded_stream = None
+        self.capturing = None
         self.calls = []
+        self.made = Counter()
         self.events = {}
         self.past = set()
         self.launched = 0
@@ -44,7 +65,37 @@ class FakeRuntime:
         self.dropped = []
         self.instantiated = 0
         self.ended = []
-        self.configs = []
+        self.graphs = {}
+        """Graphs that others captured, by number."""
+
+    @property
+    def cuda(self):
+        """A `Cuda` on this."""
+        return Cuda(self.bindings)
+
+    @property
+    def bindings(self):
+        """All modules of cuda.bindings."""
+        nvrtc = SimpleNamespace(
+            nvrtcCreateProgram=lambda *_: self._done("nvrtcCreateProgram", "program"),
+            nvrtcCompileProgram=lambda *_: self._done("nvrtcCompileProgram"),
+            nvrtcGetCUBINSize=lambda *_: self._done("nvrtcGetCUBINSize", 5),
+            nvrtcGetCUBIN=lambda *_: self._done("nvrtcGetCUBIN"),
+        )
+        driver = SimpleNamespace(
+            CUstream=int,
+            cuModuleLoadData=lambda code: self._done("cuModuleLoadData", "module"),
+            cuModuleGetFunction=lambda module, name: self._done("cuModuleGetFunction", name.decode()),
+            cuLaunchKernel=self._launch_kernel,
+        )
+        return Bindings(self, driver, nvrtc)
+
+    def _launch_kernel(self, name, x, y, z, block, _y, _z, shared, stream, packed, extra):
+        self.calls.append((name, stream))
+        values, types = packed
+        assert all(self._holds(v) for v, kind in zip(values, types, strict=True) if kind is ctypes.c_void_p)
+        self.put(lambda: host_kernels.launch(name, (x, y), block, values, types), stream)
+        return self._done("cuLaunchKernel")
 
     def put(self, work, stream=None):
         """Put `work` into a stream (None: the first), or into the graph that is being captured from it."""
@@ -97,14 +148,30 @@ class FakeRuntime:
         return self._done("cudaEventSynchronize")
 
     def _done(self, name, *values):
+        self.made[name] += 1
         if name in self.fails:
             return (Code[self.fails[name]], *(None for _ in values))
+        if self.recording is not None and name in FORBIDDEN and self.capturing in (GLOBAL, (THREAD_LOCAL, get_ident())):
+            self.recording = None  # a real one breaks the capture
+            return (Code.cudaErrorStreamCaptureUnsupported, *(None for _ in values))
         return (Code.cudaSuccess, *values)
 
-    def _allocated(self, size):
+    def _allocate(self, name, size):
+        code, _ = self._done(name, None)
+        if code != Code.cudaSuccess:
+            return code, None
         array = np.full(size, 170, np.uint8)
         self.memory[array.ctypes.data] = array
-        return array.ctypes.data
+        return code, array.ctypes.data
+
+    def _free(self, name, address):
+        (code,) = self._done(name)
+        if code == Code.cudaSuccess:
+            del self.memory[address]
+        return (code,)
+
+    def _holds(self, address):
+        return any(first <= address < first + array.size for first, array in self.memory.items())
 
     def cudaGetDeviceCount(self):
         return self._done("cudaGetDeviceCount", 1)
@@ -124,25 +191,25 @@ class FakeRuntime:
         return self._done("cudaStreamDestroy")
 
     def cudaMalloc(self, size):
-        if "cudaMalloc" in self.fails:
-            return self._done("cudaMalloc", None)
-        return self._done("cudaMalloc", self._allocated(size))
+        return self._allocate("cudaMalloc", size)
 
     def cudaHostAlloc(self, size, flags):
-        return self._done("cudaHostAlloc", self._allocated(size))
+        return self._allocate("cudaHostAlloc", size)
 
     def cudaFree(self, address):
-        del self.memory[address]
-        return self._done("cudaFree")
+        return self._free("cudaFree", address)
 
     def cudaFreeHost(self, address):
-        return self.cudaFree(address)
+        return self._free("cudaFreeHost", address)
 
     def cudaMemcpyAsync(self, target, source, size, kind, stream):
         if "cudaMemcpyAsync" not in self.fails:
             self.calls.append((("up", "down", "beside")[kind - 1], stream))
             self.put(lambda: ctypes.memmove(target, source, size), stream)
         return self._done("cudaMemcpyAsync")
+
+    def cudaStreamQuery(self, stream):
+        return self._done("cudaStreamQuery") if not self.queues.get(stream) else (Code.cudaErrorNotReady,)
 
     def cudaStreamSynchronize(self, stream):
         for one in list(self.queues) if stream is None else [stream]:
@@ -153,14 +220,18 @@ class FakeRuntime:
 
     def cudaStreamBeginCapture(self, stream, mode):
         self.recording, self.recorded_stream = [], stream
+        self.capturing = mode if mode == GLOBAL else (mode, get_ident())
         return self._done("cudaStreamBeginCapture")
 
     def cudaStreamEndCapture(self, stream):
         graph, self.recording = self.recording, None
+        if graph is None:
+            return Code.cudaErrorStreamCaptureUnsupported, None
         return self._done("cudaStreamEndCapture", graph)
 
     def cudaGraphInstantiate(self, graph, flags):
         self.instantiated += 1
+        graph = self.graphs.get(graph, graph) if isinstance(graph, int) else graph
         return self._done("cudaGraphInstantiate", tuple(graph))
 
     def cudaGraphDestroy(self, graph):
@@ -189,14 +260,11 @@ class FakeContext:
 
     def __init__(self, session, runtime):
         self.session, self.runtime = session, runtime
-        self.addresses, self.shapes = {}, {}
+        self.addresses = {}
         self.refuses = set()
 
-    def set_input_shape(self, name, shape):
-        if "shape" in self.refuses:
-            return False
-        self.shapes[name] = shape
-        return True
+    def is_stream_capturable(self, stream):
+        return "capture" not in self.refuses
 
     def set_tensor_address(self, name, address):
         self.addresses[name] = address
@@ -206,21 +274,20 @@ class FakeContext:
         assert 77 <= stream <= 76 + self.runtime.streams
         if "run" in self.refuses:
             return False
-        addresses, shapes = dict(self.addresses), dict(self.shapes)  # a captured graph keeps those it saw
-        self.runtime.put(lambda: self._run(addresses, shapes), stream)
+        addresses = dict(self.addresses)  # a captured graph keeps those it saw
+        self.runtime.put(lambda: self._run(addresses), stream)
         return True
 
-    def _run(self, addresses, shapes):
+    def _run(self, addresses):
         def at(value):
             dtype = np.dtype(
                 {"tensor(uint8)": "u1", "tensor(float)": "f4", "tensor(int32)": "i4", "tensor(float16)": "f2"}[
                     value.type
                 ]
             )
-            shape = shapes.get(value.name, value.shape)
-            size = int(np.prod(shape)) * dtype.itemsize
+            size = int(np.prod(value.shape)) * dtype.itemsize
             memory = (ctypes.c_uint8 * size).from_address(addresses[value.name])
-            return np.frombuffer(memory, dtype).reshape(shape)
+            return np.frombuffer(memory, dtype).reshape(value.shape)
 
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         results = self.session.run(None, {value.name: at(value) for value in inputs})
@@ -239,27 +306,14 @@ class FakeEngine:
 
     def get_tensor_shape(self, name):
         shape = next(value.shape for value in self.values if value.name == name)
-        return [side if isinstance(side, int) else -1 for side in shape]
+        return list(shape)
 
-    def create_runtime_config(self):
-        return SimpleNamespace()
-
-    def create_execution_context(self, config=None):
+    def create_execution_context(self):
         if "context" in self.refuses:
             return None
         context = FakeContext(self.session, self.runtime)
-        self.runtime.configs.append(config)
         context.refuses = self.refuses
         return context
-
-
-def inputs_of(model):
-    """The inputs of a serialised graph as TensorRT describes them: -1 where a side is open."""
-    values = onnx.load_from_string(model).graph.input if model else ()
-    return [
-        SimpleNamespace(name=value.name, shape=tuple(dim.dim_value or -1 for dim in value.type.tensor_type.shape.dim))
-        for value in values
-    ]
 
 
 @lru_cache(maxsize=16)
@@ -288,8 +342,6 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
         def parse(self, model):
             self.network["model"] = model
-            self.network.inputs = inputs_of(model)
-            self.network.num_inputs = len(self.network.inputs)
             if "parse" in refuses:
                 self.num_errors = 1
                 self.get_error = lambda number: SimpleNamespace(desc=lambda: "operator Magic\nis unknown")
@@ -297,13 +349,6 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
         def parse_from_file(self, path):
             return self.parse(onnx.load(path).SerializeToString())
-
-    class Profile:
-        def __init__(self):
-            self.shapes = {}
-
-        def set_shape(self, name, smallest, usual, largest):
-            self.shapes[name] = (smallest, usual, largest)
 
     class TimingCache:
         def __init__(self, data):
@@ -314,17 +359,14 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
 
     class Config:
         def __init__(self):
-            self.flags, self.cleared, self.profiles, self.cache = [], [], [], None
+            self.flags, self.cleared, self.cache = [], [], None
+            self.targets = []
 
         def set_flag(self, flag):
             self.flags.append(flag)
 
         def clear_flag(self, flag):
             self.cleared.append(flag)
-
-        def add_optimization_profile(self, profile):
-            self.profiles.append(profile)
-            return 0
 
         def create_timing_cache(self, data):
             return TimingCache(data)
@@ -333,11 +375,10 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
             self.cache = kept
             return True
 
-    class Network(dict):
-        num_inputs = 0
-
-        def get_input(self, number):
-            return self.inputs[number]
+        def set_compute_capability(self, target, number):
+            assert number == len(self.targets) < self.num_compute_capabilities
+            self.targets.append(target)
+            return True
 
     class Builder:
         def __init__(self, logger):
@@ -345,20 +386,14 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
             self.logger = logger
 
         def create_network(self, flags):
-            return None if "network" in refuses else Network(flags=flags)
+            return None if "network" in refuses else {"flags": flags}
 
         def create_builder_config(self):
             return None if "config" in refuses else Config()
 
-        def create_optimization_profile(self):
-            return None if "profile" in refuses else Profile()
-
         def build_serialized_network(self, network, config):
             if "build" in refuses:
                 self.logger.log(Logger.ERROR, "Error Code 10: no\n tactic")
-                return None
-            if any(-1 in value.shape for value in getattr(network, "inputs", ())) and not config.profiles:
-                self.logger.log(Logger.ERROR, "Error Code 4: dynamic inputs and no optimization profile")
                 return None
             built.append((network, config))
             return b"PLAN" + network["model"]
@@ -387,8 +422,60 @@ def fake_tensorrt(runtime, version="11.4.0.106", refuses=None):
         ILogger=type("ILogger", (Logger,), {"__init__": lambda self: None}),
         NetworkDefinitionCreationFlag=flags,
         BuilderFlag=SimpleNamespace(**builder_flags),
+        ComputeCapability=SimpleNamespace(**{name: name for name in ("SM75", "SM86", "SM120", "CURRENT")}),
         Builder=Builder,
         OnnxParser=Parser,
         Runtime=Runtime,
         built=built,
     )
+
+
+def tensorrt(bundle, runtime, *, version="11.4.0.106", flavour="tensorrt", say=lambda line: None, refuses=None):
+    """The backend TensorRT on the stand-ins. Its `library.module.built` are the plans that had to be built."""
+    library = Library(flavour, fake_tensorrt(runtime, version, refuses=refuses))
+    backend = TensorRTBackend(Bundle(bundle), library, runtime.cuda, say=say)
+    backend.library = library
+    return backend
+
+
+class OnGpu:
+    """A frame on the stand-in's GPU: what PyTorch, CuPy and PyCUDA have in common. `gap`: bytes between its rows."""
+
+    def __init__(self, runtime, frame, gap=0, **changes):
+        height = len(frame)
+        stride = frame[:1].nbytes + gap
+        _, self.address = runtime.cudaMalloc(max(height * stride, 1))
+        for row in range(height):
+            ctypes.memmove(self.address + row * stride, np.ascontiguousarray(frame[row]).ctypes.data, stride - gap)
+        described = {"shape": frame.shape, "typestr": "|u1", "data": (self.address, False), "version": 3}
+        strides = (stride, 3, 1) if gap else None
+        self.__cuda_array_interface__ = {**described, "strides": strides, "stream": None, **changes}
+        self.stream = changes.get("stream")
+
+
+class ByDlpack:
+    """The same in DLPack, as PyNvVideoCodec has it."""
+
+    def __init__(self, runtime, frame, kind=2, device=0, strides=None, code=1, bits=8):
+        self.held = OnGpu(runtime, frame)
+        self.address, self.stream = self.held.address, 1
+        self.kind, self.device, self.asked = kind, device, []
+        shape = (ctypes.c_int64 * frame.ndim)(*frame.shape)
+        steps = (ctypes.c_int64 * frame.ndim)(*strides) if strides else None
+        head = np.zeros(48, np.uint8)
+        head[:8].view(np.uint64)[0] = self.address
+        head[8:20].view(np.int32)[:] = kind, device, frame.ndim
+        head[20:22] = code, bits
+        head[22:24].view(np.uint16)[0] = 1
+        head[24:32].view(np.uint64)[0] = ctypes.addressof(shape)
+        head[32:40].view(np.uint64)[0] = ctypes.addressof(steps) if steps is not None else 0
+        self.parts = (shape, steps, head)
+
+    def __dlpack_device__(self):
+        return self.kind, self.device
+
+    def __dlpack__(self, stream=None):
+        self.asked.append(stream)
+        new = ctypes.pythonapi.PyCapsule_New
+        new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+        return new(self.parts[2].ctypes.data, b"dltensor", None)

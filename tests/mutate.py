@@ -38,7 +38,8 @@ TESTS = {
     ],
     "engine/manifest.py": ["engine/test_manifest.py", "engine/test_bundle.py"],
     "engine/params.py": ["engine/test_params.py"],
-    "engine/regions.py": ["engine/test_regions.py"],
+    "engine/backends/device/crops.py": ["engine/test_crop_kernel.py", "engine/backends/device/test_backend.py"],
+    "engine/backends/device/plan_cache.py": ["engine/backends/device/test_plan_cache.py"],
     "engine/signature.py": ["engine/test_signature.py"],
     "engine/target.py": ["engine/test_target.py"],
     "export/write.py": ["export/test_write.py"],
@@ -60,7 +61,7 @@ LIBRARIES = (
     "onnx",
     "onnxscript",
 )
-KEPT = ("tiny_bundle", "long_bundle", "tiny_trk", "long_trk", "whole_bundle")
+KEPT = ("tiny_bundle", "long_bundle", "tiny_trk", "long_trk", "many_bundle")
 """Fixtures that take seconds: made once, with the module as it is."""
 UNLIKELY = re.compile(
     r"ReplaceBinaryOperator_(\w+_(Mod|Pow|LShift|RShift|BitOr|BitAnd|BitXor)|BitOr_\w+)$|ReplaceUnaryOperator_\w+_Invert$"

@@ -13,6 +13,7 @@ from trk.engine.backends.base import SearchOutput
 from trk.engine.boxes import MAX_SIZE, MIN_SIZE
 from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
+from trk.engine.crop import Cropper
 from trk.engine.geometry import Geometry
 from trk.engine.manifest import File, Graph, Manifest, Parity, Weights
 from trk.engine.policy import POLICIES
@@ -86,6 +87,7 @@ class Says:
         scales = len(geometry.search_steps)
         self.search_crops = [np.zeros((scales, s.size, s.size, 3), np.uint8) for s in manifest.searches]
         self.answers = None
+        self.cropper = Cropper
 
     def template(self, size, params):
         assert np.isfinite(size).all()

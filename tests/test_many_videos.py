@@ -26,9 +26,6 @@ class Given(Source):
     def ready(self):
         return bool(self.left)
 
-    def peek(self):
-        return self.left[0] if self.left and not self.live else None
-
     def __next__(self):
         if not self.left:
             raise StopIteration

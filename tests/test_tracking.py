@@ -5,7 +5,7 @@ from trk import BoxError, SourceError, Tracker
 from trk.bench.ope import overlap
 from trk.tracking import follow, track
 from trk.video.seeds import Seed
-from trk.video.source import Source, open_source
+from trk.video.source import open_source
 
 
 @pytest.fixture
@@ -96,33 +96,3 @@ def test_many_targets_are_each_followed_as_if_alone(clip, tracker):
     for number in (1, 77, 200):
         alone = list(track(clip.folder, boxes[number - 1], tracker, end=2))[-1].result
         assert last[number]._replace(time=0) == alone._replace(time=0)
-
-
-def test_frame_that_is_decoded_already_is_named_before_its_turn(clip, tracker, monkeypatch):
-    class Known(Source):
-        """Frames that are all there."""
-
-        def __init__(self):
-            with open_source(clip.folder) as source:
-                self.name, self.size_wh, self.fps, self.count = source.name, source.size_wh, source.fps, source.count
-                self.left = list(source)
-
-        def peek(self):
-            return self.left[0] if self.left else None
-
-        def __next__(self):
-            if not self.left:
-                raise StopIteration
-            return self.left.pop(0)
-
-        def close(self):
-            self.left = []
-
-    named, given = [], []
-    real = Tracker.see
-    monkeypatch.setattr(Tracker, "prefetch", lambda self, image: named.append(id(image)))
-    monkeypatch.setattr(Tracker, "see", lambda self, image: given.append(id(image)) or real(self, image))
-    kept = [one.frame.image for one in track(Known(), clip.boxes[0], tracker)]
-    assert len(kept) == len(clip.frames)
-    assert named == [id(image) for image in kept[1:]]
-    assert given[1:] == named

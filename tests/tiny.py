@@ -1,12 +1,16 @@
-"""A tracker that exports in seconds and still tracks: random projections of the pixels, matched at three scales."""
+"""Trackers that export in seconds: random projections of the pixels, matched at three scales (these really track), or
+as anchors and points.
+"""
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from trk.models import correlation
 from trk.models.network import SiameseNet
+from trk.models.proposals import anchor_step, point_step
 from trk.models.row import Preset, Row, SearchSize
 from trk.models.scales import ScaleStep
 
@@ -67,7 +71,50 @@ TINY_LONG = replace(
 """Two search graphs that share their weights, and hysteresis, like long-term SiamRPN++."""
 
 
-def seeded(seed: int = 0) -> TinyNet:
-    """A network of the rows above with weights from `seed`."""
+class TinyProposals(SiameseNet):
+    """Boxes of `anchors` in every cell of `stride` pixels, or of none, as distances from points; a depthwise layer."""
+
+    kernel_names = ("kernel_zf",)
+    map_names = ("cls", "loc")
+
+    def __init__(self, anchors: int, stride: int) -> None:
+        super().__init__()
+        self.points = not anchors
+        self.project = nn.Conv2d(3, 16, stride, stride=stride, bias=False)
+        self.mix = nn.Conv2d(16, 16, 3, groups=16)
+        self.correlate = correlation.Depthwise()
+        boxes = max(anchors, 1)
+        self.cls, self.loc = nn.Conv2d(16, 2 * boxes, 1), nn.Conv2d(16, 4 * boxes, 1)
+
+    def template(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Kernels [N, 16, 3, 3] of crops [N, 3, 127, 127]: the middle of what they become."""
+        features = self.mix(self.project(z / 255)).relu()
+        first = features.shape[3] // 2 - 1
+        return (features[:, :, first : first + 3, first : first + 3],)
+
+    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Maps [N, 2 K, S, S] and [N, 4 K, S, S] of crops [N, 3, 255, 255]."""
+        found = self.correlate(self.mix(self.project(x / 255)).relu(), kernels[0])
+        loc = self.loc(found)
+        return self.cls(found), loc.exp() * 30 if self.points else loc
+
+
+TINY_ANCHORS = replace(
+    TINY,
+    variant="anchors",
+    family="siamrpn",
+    build=partial(TinyProposals, 5, 8),
+    step=anchor_step,
+    params={"penalty_k": 0.1, "window_influence": 0.4, "lr": 0.3},
+    geometry={},
+    presets={"default": Preset()},
+)
+TINY_POINTS = replace(
+    TINY_ANCHORS, variant="points", family="nanotrack", build=partial(TinyProposals, 0, 16), step=point_step
+)
+
+
+def seeded(seed: int = 0, row: Row = TINY) -> SiameseNet:
+    """A network of a row above with weights from `seed`."""
     torch.manual_seed(seed)
-    return TinyNet().eval()
+    return row.build().eval()

@@ -1,4 +1,4 @@
-"""One file per runtime, all with the interface of `base.Backend`."""
+"""A file per runtime, those that run on a GPU in `device`, all with the interface of `base.Backend`."""
 
 import logging
 from collections.abc import Callable
@@ -18,13 +18,10 @@ def load_backend(
     name: str = "auto",
     device: str | None = None,
     threads: int | None = None,
-    frames: bool | None = None,
 ) -> Backend:
     """Return `bundle` loaded into the runtime `name`; "auto" takes the first of BACKENDS. Raises BackendError.
 
-    `frames`: whether crops are cut inside the graphs, out of whole frames; None: on a GPU, where the bundle has such
-    graphs. On a CPU the host cuts faster. What was asked for and is not there is an error, never a silent change of
-    runtime or device.
+    What was asked for and is not there is an error, never a silent change of runtime or device.
     """
     if name not in ("auto", *BACKENDS):
         raise BackendError(f"no backend {name!r}: choose one of {', '.join(('auto', *BACKENDS))}")
@@ -33,44 +30,39 @@ def load_backend(
     if threads is not None and not 1 <= threads <= MAX_THREADS:
         raise BackendError(f"threads has to be at least 1 and at most {MAX_THREADS}, not {threads}")
     chosen = BACKENDS[0] if name == "auto" else name
-    if frames and not bundle.manifest.takes_frames:
-        raise BackendError(
-            f"{bundle.path} has no graphs that take whole frames: export it with trk-export --whole-frame, or let the "
-            "host cut the crops"
-        )
-    if frames is None:
-        frames = bundle.manifest.takes_frames and (device == "cuda" or chosen == "tensorrt")
-    return _LOADERS[chosen](bundle, device, threads, frames)
+    return _LOADERS[chosen](bundle, device, threads)
 
 
-def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
+def _onnxruntime(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
     if device == "cuda":
-        from .ort_cuda import OnnxRuntimeCuda
+        from .device.onnxruntime import OnnxRuntimeCuda
 
-        return OnnxRuntimeCuda(bundle, threads, frames=frames)
+        return OnnxRuntimeCuda(bundle, threads)
     from .onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(bundle, threads, frames=frames)
+    return OnnxRuntimeBackend(bundle, threads)
 
 
-def _tensorrt(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
+def _tensorrt(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
     del threads  # the host only launches
     if device == "cpu":
         raise BackendError("the backend tensorrt runs on cuda only: choose --device cuda, or --backend onnxruntime")
-    from .tensorrt import TensorRTBackend
+    from .device.tensorrt import TensorRTBackend
 
-    return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning, frames=frames)
+    return TensorRTBackend(bundle, say=logging.getLogger(__name__).warning)
 
 
-def _torch(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
+def _torch(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
+    if device == "cuda":
+        from .device.torch import TorchCuda
+
+        return TorchCuda(bundle)
     from .torch import TorchBackend
 
-    return TorchBackend(bundle, device or "cpu", threads, frames=frames)
+    return TorchBackend(bundle, threads)
 
 
-def _openvino(bundle: Bundle, device: str | None, threads: int | None, frames: bool) -> Backend:
-    if frames:
-        raise BackendError("the backend openvino takes no whole frames: leave that out, or take --backend onnxruntime")
+def _openvino(bundle: Bundle, device: str | None, threads: int | None) -> Backend:
     if device not in (None, "cpu"):
         raise BackendError(f"the backend openvino runs on cpu only, not {device}: leave --device out")
     from .openvino import OpenVinoBackend
@@ -78,7 +70,7 @@ def _openvino(bundle: Bundle, device: str | None, threads: int | None, frames: b
     return OpenVinoBackend(bundle, threads)
 
 
-_LOADERS: dict[str, Callable[[Bundle, str | None, int | None, bool], Backend]] = {
+_LOADERS: dict[str, Callable[[Bundle, str | None, int | None], Backend]] = {
     "onnxruntime": _onnxruntime,
     "tensorrt": _tensorrt,
     "torch": _torch,

@@ -1,115 +1,163 @@
 """What a runtime has to offer: run the template graph once, then a search graph per frame."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from operator import is_
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import BundleError
+from ..bundle import Bundle
+from ..crop import Image
 from ..device_frame import Frame
-from ..regions import Regions
+from ..geometry import CropRule
+from ..manifest import Graph, Manifest
 
+Floats = NDArray[np.float32]
 Kernels = Any
 """What a backend keeps of a template: opaque, and wherever the backend wants it (host or device memory)."""
+Crops = Any
+"""Where the crops of a graph go: a uint8 array [N * scales, S, S, 3] BGR, or what the backend's cropper writes to.
+
+A slice of it is the part of some of the targets.
+"""
 
 
 class SearchOutput(NamedTuple):
     """What the search graph says of one frame, for N targets. The arrays are overwritten by the next search."""
 
-    box: NDArray[np.float32]
+    box: Floats
     """[N, 4]: offset x, y of the target's centre from the crop's, then its smoothed w, h, in crop pixels."""
-    score: NDArray[np.float32]
+    score: Floats
     """[N]"""
     best: NDArray[np.int32]
     """[N]: flat index of the chosen proposal."""
 
 
-class Backend(Protocol):
+class CropsFrames(Protocol):
+    """Cuts square crops of frames."""
+
+    def cut_pyramid(
+        self, frame: Any, centre: tuple[float, float], sides: list[float], fill: Image, out: Crops
+    ) -> tuple[float, float]:
+        """Write a crop for each of `sides` around `centre` into `out`; return the centre that was cut."""
+        ...
+
+
+class Runner(Protocol):
+    """A loaded graph with memory of its own."""
+
+    crops: Crops
+
+    def template(self, size: Floats, params: Floats) -> Kernels:
+        """Return the kernels that the graph makes of its crops."""
+        ...
+
+    def search(self, kernels: Sequence[Kernels], size: Floats, params: Floats) -> SearchOutput:
+        """Return what the graph finds in its crops for the targets of `kernels`."""
+        ...
+
+
+class Backend(ABC):
     """One bundle loaded into one runtime."""
 
     name: str
     device: str
 
-    template_crop: NDArray[np.uint8]
-    """[N * scales, T, T, 3] uint8 BGR: written by the engine, read by `template`."""
-    search_crops: list[NDArray[np.uint8]]
-    """The same for each search graph, [N * scales, S, S, 3]."""
+    def __init__(self, manifest: Manifest) -> None:
+        self._manifest = manifest
 
-    def lane(self) -> "Backend":
-        """The same loaded network with buffers of its own: what one thread more needs. Kernels serve all lanes."""
-        ...
+    @abstractmethod
+    def _runner(self, graph: Graph) -> Runner:
+        """Return `graph`, as it was loaded, with memory of its own."""
 
-    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> Kernels:
-        """Return the kernels of what lies in `template_crop`; `size` [N, 2] is w, h of each target in crop pixels."""
-        ...
+    def _allocate(self) -> None:
+        manifest = self._manifest
+        self._template = self._runner(manifest.template)
+        self._searches = [self._runner(search) for search in manifest.searches]
+        self._batches: dict[tuple[int, int], Runner] = {}
+        self.template_crop: Crops = self._template.crops
+        """Written by the engine, read by `template`."""
+        self.search_crops: list[Crops] = [search.crops for search in self._searches]
+        """The same for each search graph."""
 
-    def search(
-        self, graph: int, kernels: Kernels, size: NDArray[np.float32], params: NDArray[np.float32]
-    ) -> SearchOutput:
-        """Run search graph number `graph` on what lies in its crop buffer."""
-        ...
+    def lane(self) -> Backend:
+        """The same loaded network with memory of its own: what one thread more needs. Kernels serve all lanes."""
+        lane = copy.copy(self)
+        lane._allocate()
+        return lane
 
+    @abstractmethod
+    def cropper(self, rule: CropRule) -> CropsFrames:
+        """Return what cuts crops into the backend's."""
+
+    @abstractmethod
+    def pixels(self, frame: Frame) -> Image:
+        """Return `frame` in host memory: itself, if that is where it is."""
+
+    def template(self, size: Floats, params: Floats) -> Kernels:
+        """Return the kernels of what is in `template_crop`; `size` [1, 2] is w, h of the target in crop pixels."""
+        return self._template.template(size, params)
+
+    def search(self, graph: int, kernels: Kernels, size: Floats, params: Floats) -> SearchOutput:
+        """Run search graph number `graph` on its crops."""
+        return self._searches[graph].search((kernels,), size, params)
+
+    def batches(self, graph: int) -> list[int]:
+        """Return for how many targets at once search graph `graph` has a form, most first; one is not among them."""
+        return sorted((batch.targets for batch in self._manifest.searches[graph].batches), reverse=True)
+
+    def prepare(self, targets: int) -> None:
+        """Make ready what searches for up to so many targets at once: nobody needs it who follows one."""
+        for graph in range(len(self._manifest.searches)):
+            for count in self.batches(graph):
+                if count <= targets:
+                    self._batch(graph, count)
+
+    def batch_crops(self, graph: int, targets: int) -> Crops:
+        """Return the crops that `search_batch` reads."""
+        return self._batch(graph, targets).crops
+
+    def search_batch(self, graph: int, kernels: Sequence[Kernels], size: Floats, params: Floats) -> SearchOutput:
+        """Search for `len(kernels)` targets, one of `batches`; `size` is [targets, 2]."""
+        return self._batch(graph, len(kernels)).search(kernels, size, params)
+
+    def _batch(self, graph: int, targets: int) -> Runner:
+        runner = self._batches.get((graph, targets))
+        if runner is None:
+            described = next(one for one in self._manifest.searches[graph].batches if one.targets == targets)
+            runner = self._batches[graph, targets] = self._runner(described)
+        return runner
+
+    @abstractmethod
     def mix(self, one: Kernels, other: Kernels, share: float) -> Kernels:
         """Return new kernels: `share` of `other`, the rest of `one`."""
-        ...
 
 
-@runtime_checkable
-class Batched(Protocol):
-    """A backend that can search for several targets in one run, where the bundle has graphs for that."""
-
-    def batches(self, graph: int) -> Sequence[int]:
-        """Return for how many targets at once search graph `graph` has a form, most first; one is not among them."""
-        ...
-
-    def batch_crops(self, graph: int, targets: int) -> NDArray[np.uint8]:
-        """Return the buffer [targets * scales, S, S, 3] that `search_batch` reads."""
-        ...
-
-    def search_batch(
-        self, graph: int, kernels: Sequence[Kernels], size: NDArray[np.float32], params: NDArray[np.float32]
-    ) -> SearchOutput:
-        """Search for `len(kernels)` targets, one of `batches`; `size` is [targets, 2]."""
-        ...
+Signature = Iterable[tuple[str, tuple[int, ...], str]]
+"""Name, shape and dtype of each input or output, as a runtime has it."""
 
 
-@runtime_checkable
-class Whole(Protocol):
-    """A backend that takes whole frames, where the bundle has graphs that cut their crops out of them.
+def check_signature(bundle: Bundle, graph: Graph, inputs: Signature, outputs: Signature) -> None:
+    """Raise BundleError where a graph is not the manifest's: memory is bound to it by raw address."""
+    for kind, stated, found in (("input", graph.inputs, inputs), ("output", graph.outputs, outputs)):
+        odd = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated} ^ set(found)
+        if odd:
+            first = min(map(str, odd))
+            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({first})")
 
-    A frame is an array in host memory, or a `DeviceFrame` where the backend's device is none of the host's.
-    """
 
-    frames: bool
-    """Whether it was loaded with those graphs."""
+def blended(one: NDArray[Any], other: NDArray[Any], share: float) -> NDArray[Any]:
+    """Return (1 - share) one + share other, of the type of `one`, summed in FP32."""
+    mixed: NDArray[Any] = (one + share * (other.astype(np.float32) - one)).astype(one.dtype)
+    return mixed
 
-    @property
-    def stream(self) -> int | None:
-        """The stream that frames on a device are copied in, None on a CPU."""
-        ...
 
-    def take(self, frame: Frame) -> None:
-        """Make `frame` the one that is searched, until the next; it stays as it is for as long."""
-        ...
-
-    def announce(self, frame: Frame) -> None:
-        """Name the frame that will be taken next, which stays as it is until then: it is brought while others run."""
-        ...
-
-    def search_frame(
-        self,
-        graph: int,
-        kernels: Sequence[Kernels],
-        region: Regions,
-        size: NDArray[np.float32],
-        params: NDArray[np.float32],
-    ) -> SearchOutput:
-        """Search the frame for `len(kernels)` targets, one or one of `batches`.
-
-        `region`: [targets * scales, 8], see `regions.REGION`; `size` [targets, 2].
-        """
-        ...
-
-    def pixels(self, frame: Frame) -> NDArray[np.uint8]:
-        """Return `frame` in host memory: itself where it lies there."""
-        ...
+def same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether these are the very same things."""
+    return len(some) == len(others) and all(map(is_, some, others))

@@ -1,7 +1,7 @@
 """Where a device's time goes: marks in its stream, and what a backend that can split a search offers.
 
-The device's own clock times what runs on it, whatever the host does meanwhile. Not executed on a GPU yet; on a CPU the
-same marks are read from the host's clock.
+The device's own clock times what runs on it, whatever the host does meanwhile. On a
+CPU the same marks are read from the host's clock.
 """
 
 import itertools
@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .base import Kernels
-from .cuda import Cuda
-
-TIMING_ON = 0
-"""Flag of cudaEventCreateWithFlags: an event that tells the time."""
+from .device.cuda import TIMED, Cuda
 
 
 class DeviceTimes(NamedTuple):
@@ -70,27 +67,6 @@ class HostMarks:
         return [later - earlier for earlier, later in itertools.pairwise(moments)]
 
 
-class TorchMarks:
-    """Events in PyTorch's current stream."""
-
-    def __init__(self, torch: Any):
-        self._torch = torch
-        self._events: list[Any] = []
-
-    def mark(self) -> None:
-        """Record an event."""
-        event = self._torch.cuda.Event(enable_timing=True)
-        event.record()
-        self._events.append(event)
-
-    def seconds(self) -> list[float]:
-        """Return the seconds between events."""
-        events, self._events = self._events, []
-        if events:
-            events[-1].synchronize()
-        return [before.elapsed_time(after) / 1e3 for before, after in itertools.pairwise(events)]
-
-
 class CudaMarks:
     """Events in the stream of a `Cuda`, made once and used again."""
 
@@ -102,18 +78,17 @@ class CudaMarks:
     def mark(self) -> None:
         """Record an event."""
         if self._marked == len(self._events):
-            (event,) = self._cuda._call("cudaEventCreateWithFlags", TIMING_ON, what="make an event")
-            self._events.append(event)
+            self._events.append(self._cuda.event(TIMED))
         event = self._events[self._marked]
-        self._cuda._call("cudaEventRecord", event, self._cuda.stream, what="record an event")
+        self._cuda.call("cudaEventRecord", event, self._cuda.stream, what="record an event")
         self._marked += 1
 
     def seconds(self) -> list[float]:
         """Return the seconds between events."""
         events, self._marked = self._events[: self._marked], 0
         if events:
-            self._cuda._call("cudaEventSynchronize", events[-1], what="wait for an event")
+            self._cuda.call("cudaEventSynchronize", events[-1], what="wait for an event")
         return [
-            self._cuda._call("cudaEventElapsedTime", before, after, what="read events")[0] / 1e3
+            self._cuda.call("cudaEventElapsedTime", before, after, what="read events")[0] / 1e3
             for before, after in itertools.pairwise(events)
         ]

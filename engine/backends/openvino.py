@@ -1,18 +1,18 @@
 """OpenVINO on the processor: its own convolutions and INT8 kernels; inputs and outputs stay where they are."""
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
-from ..manifest import Graph, Tensor
-from .base import SearchOutput
+from ..manifest import Graph
+from .base import Signature, check_signature
+from .host import Array, HostBackend
+from .runtime_errors import last_line, translated
 
 _PROPERTIES = {
     "PERFORMANCE_HINT": "LATENCY",
@@ -23,7 +23,7 @@ _PROPERTIES = {
 }
 
 
-class OpenVinoBackend:
+class OpenVinoBackend(HostBackend):
     """Runs a bundle in OpenVINO on the processor.
 
     `threads` is the number of threads of one run; None leaves it to the runtime. Raises BackendError where OpenVINO is
@@ -31,84 +31,31 @@ class OpenVinoBackend:
     """
 
     name = "openvino"
-    device = "cpu"
 
     def __init__(self, bundle: Bundle, threads: int | None = None):
         self._openvino = _import()
-        manifest = bundle.manifest
-        self._manifest = manifest
+        super().__init__(bundle.manifest)
         core = self._openvino.Core()
         properties = {**_PROPERTIES, **({} if threads is None else {"INFERENCE_NUM_THREADS": str(threads)})}
-        graphs = (manifest.template, *manifest.searches)
-        self._models = [_compiled(core, bundle, graph, properties) for graph in graphs]
+        self._models = {graph.file: _compiled(core, bundle, graph, properties) for graph in bundle.manifest.graphs}
         self._allocate()
 
-    def lane(self) -> "OpenVinoBackend":
-        """The same compiled models, which any number of threads may run at once, with requests of its own."""
-        lane = object.__new__(OpenVinoBackend)
-        lane._openvino, lane._manifest, lane._models = self._openvino, self._manifest, self._models
-        lane._allocate()
-        return lane
+    def _bound(self, graph: Graph) -> "_BoundRequest":
+        return _BoundRequest(self._openvino, self._models[graph.file], graph)
 
-    def _allocate(self) -> None:
-        manifest, batch = self._manifest, self._manifest.batch
-        self.template_crop = _buffer(manifest.template)
-        self.search_crops = [_buffer(graph) for graph in manifest.searches]
-        self._template_size = np.zeros((batch, 2), np.float32)
-        self._size = np.zeros((batch, 2), np.float32)
-        self._params = np.zeros(len(manifest.params), np.float32)
-        self._box = np.zeros((batch, 4), np.float32)
-        self._score = np.zeros(batch, np.float32)
-        self._best = np.zeros(batch, np.int32)
-        self._output = SearchOutput(self._box, self._score, self._best)
-        self._template = self._models[0].create_infer_request()
-        self._bind(self._template, manifest.template, {"crop": self.template_crop, "size": self._template_size})
-        self._requests = []
-        for model, graph, crop in zip(self._models[1:], manifest.searches, self.search_crops, strict=True):
-            request = model.create_infer_request()
-            self._bind(request, graph, {"crop": crop, "size": self._size, "params": self._params})
-            for name, array in (("box", self._box), ("score", self._score), ("best", self._best)):
-                request.set_tensor(name, self._openvino.Tensor(array, shared_memory=True))
-            self._requests.append(request)
-        self._bound: list[Any] = [None] * len(self._requests)
 
-    def template(self, size: NDArray[np.float32], params: NDArray[np.float32]) -> dict[str, Any]:
-        """Return the kernels by name, each a tensor of the runtime."""
-        del params  # no template graph takes them
-        self._template_size[:] = size
-        with _told("the template graph"):
-            self._template.infer()
-        # The request's own outputs are written again by the next template.
-        return {
-            tensor.name: self._openvino.Tensor(np.array(self._template.get_tensor(tensor.name).data))
-            for tensor in self._manifest.template.outputs
-        }
+class _BoundRequest:
+    def __init__(self, openvino: Any, model: Any, graph: Graph):
+        self._openvino, self._file = openvino, graph.file
+        self._request = model.create_infer_request()
 
-    def search(self, graph: int, kernels: Any, size: NDArray[np.float32], params: NDArray[np.float32]) -> SearchOutput:
-        """Run one search graph; the kernels are bound again only when they are others than last time."""
-        request = self._requests[graph]
-        self._size[:] = size
-        self._params[:] = params
-        with _told("the search graph"):
-            if self._bound[graph] is not kernels:
-                for name, tensor in kernels.items():
-                    request.set_tensor(name, tensor)
-                self._bound[graph] = kernels
-            request.infer()
-        return self._output
+    def bind(self, arrays: Mapping[str, Array]) -> None:
+        for name, array in arrays.items():
+            self._request.set_tensor(name, self._openvino.Tensor(array, shared_memory=True))
 
-    def mix(self, one: Any, other: Any, share: float) -> dict[str, Any]:
-        """Return (1 - share) one + share other."""
-        mixed = {}
-        for name, tensor in one.items():
-            a, b = tensor.data, other[name].data
-            mixed[name] = self._openvino.Tensor((a + share * (b.astype(np.float32) - a)).astype(a.dtype))
-        return mixed
-
-    def _bind(self, request: Any, graph: Graph, arrays: dict[str, NDArray[Any]]) -> None:
-        for tensor in graph.inputs:
-            if tensor.name in arrays:
-                request.set_tensor(tensor.name, self._openvino.Tensor(arrays[tensor.name], shared_memory=True))
+    def run(self) -> None:
+        with translated("OpenVINO", f"running {self._file}", line=last_line):
+            self._request.infer()
 
 
 def _import() -> Any:
@@ -135,43 +82,11 @@ def _compiled(core: Any, bundle: Bundle, graph: Graph, properties: dict[str, str
     except BundleError:
         raise
     except Exception as error:  # OpenVINO raises RuntimeError and types of its own
-        raise BundleError(f"{bundle.path}: OpenVINO can't load {graph.file}: {_reason(error)}") from None
-    _check_signature(bundle, graph, compiled)
+        raise BundleError(f"{bundle.path}: OpenVINO can't load {graph.file}: {last_line(error)}") from None
+    check_signature(bundle, graph, _signature(compiled.inputs), _signature(compiled.outputs))
     return compiled
 
 
-def _check_signature(bundle: Bundle, graph: Graph, compiled: Any) -> None:
-    """Refuse a graph whose inputs and outputs are not the manifest's: buffers are bound to them as they are."""
-    for kind, stated, found in (("input", graph.inputs, compiled.inputs), ("output", graph.outputs, compiled.outputs)):
-        ours = {_kind(tensor) for tensor in stated}
-        theirs = {
-            (port.any_name, tuple(port.get_shape()), np.dtype(port.get_element_type().to_dtype()).name)
-            for port in found
-        }
-        if ours != theirs:
-            odd = sorted(str(item) for item in ours ^ theirs)[0]
-            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
-
-
-def _kind(tensor: Tensor) -> tuple[str, tuple[int, ...], str]:
-    return tensor.name, tuple(tensor.shape), tensor.dtype
-
-
-def _buffer(graph: Graph) -> NDArray[np.uint8]:
-    shape = next(tensor.shape for tensor in graph.inputs if tensor.name == "crop")
-    return np.zeros(shape, np.uint8)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Turn an error of the runtime (memory, for one) into one of ours."""
-    try:
-        yield
-    except Exception as error:
-        raise BackendError(f"OpenVINO failed while running {what}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    # The last line holds the cause; those above it name OpenVINO's own source files.
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def _signature(ports: Any) -> Signature:
+    for port in ports:
+        yield port.any_name, tuple(port.get_shape()), np.dtype(port.get_element_type().to_dtype()).name

@@ -1,14 +1,16 @@
 """Sessions of ONNX Runtime: weights from the bundle's checked bytes, the provider that was asked for or none."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from io import StringIO
 from typing import Any
 
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..manifest import Graph
-from .memory import advised, is_full
+from .base import Signature, check_signature
+from .runtime_errors import advised, first_line, is_full
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -25,12 +27,17 @@ def import_runtime() -> Any:
 
 
 def require_cuda(ort: Any) -> None:
-    """Raise BackendError where this ONNX Runtime was built without CUDA."""
+    """Load the CUDA libraries that pip installed; raise BackendError where this ONNX Runtime was built without CUDA."""
     if CUDA not in ort.get_available_providers():
         raise BackendError(
             f"device 'cuda' was asked for and this ONNX Runtime has no {CUDA}: pip install 'trk-engine[gpu]', or "
             "choose --device cpu"
         )
+    # Its provider looks for them in the system alone. What is missing there may be found by PyTorch, or on its path:
+    # opening a session says what is not.
+    if hasattr(ort, "preload_dlls"):
+        with redirect_stdout(StringIO()):
+            ort.preload_dlls()
 
 
 def open_session(
@@ -68,30 +75,16 @@ def open_session(
         # Its Python part would try again on the CPU after some errors, and tell that on stdout.
         session = ort.InferenceSession(model, options, providers=[(provider, dict(settings or {}))], enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises many types of its own
-        kind = BackendError if is_full(reason(error)) else BundleError
-        raise kind(advised(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {reason(error)}")) from None
+        kind = BackendError if is_full(first_line(error)) else BundleError
+        raise kind(advised(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {first_line(error)}")) from None
     del external
     if session.get_providers()[0] != provider:
         raise BackendError(
             "device 'cuda' was asked for and could not be used (is the CUDA toolkit of this onnxruntime-gpu "
             "installed?): choose --device cpu, or install it"
         )
-    _check_signature(bundle, graph, session)
+    check_signature(bundle, graph, _signature(session.get_inputs()), _signature(session.get_outputs()))
     return session
-
-
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """Turn an error of the runtime (memory, a device that went away) into one of ours."""
-    try:
-        yield
-    except Exception as error:
-        raise BackendError(advised(f"ONNX Runtime failed while running {what}: {reason(error)}")) from error
-
-
-def reason(error: Exception) -> str:
-    """Return the first line of what ONNX Runtime said."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _add_external(ort: Any, options: Any, files: dict[str, bytes]) -> None:
@@ -105,22 +98,9 @@ def _add_external(ort: Any, options: Any, files: dict[str, bytes]) -> None:
     )
 
 
-def _check_signature(bundle: Bundle, graph: Graph, session: Any) -> None:
-    """Refuse a graph whose inputs and outputs are not the manifest's: its buffers are bound by raw address."""
-    for kind, stated, found in (
-        ("input", graph.inputs, session.get_inputs()),
-        ("output", graph.outputs, session.get_outputs()),
-    ):
-        ours = {(tensor.name, tuple(tensor.shape), tensor.dtype) for tensor in stated}
-        theirs = {(value.name, _shape(value), _DTYPES.get(value.type, value.type)) for value in found}
-        if ours != theirs:
-            odd = sorted(str(item) for item in ours ^ theirs)[0]
-            raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({odd})")
-
-
-def _shape(value: Any) -> tuple[int, ...]:
-    """The shape of an input or output, 0 where an axis is open."""
-    return tuple(side if isinstance(side, int) else 0 for side in value.shape)
+def _signature(values: Any) -> Signature:
+    for value in values:
+        yield value.name, tuple(value.shape), _DTYPES.get(value.type, value.type)
 
 
 _DTYPES = {

@@ -1,84 +1,87 @@
-"""An ONNX graph run in PyTorch, operator by operator: nothing of its models is needed, only the file."""
+"""An ONNX graph as a PyTorch module, a line per node: nothing of its models is needed, only the file."""
 
+import operator
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
-from torch import Tensor
+from torch import fx, nn
 
 from ...errors import BackendError
-from .torch_ops import OPERATORS, SETTINGS, Operator
+from .torch_fusible import fusible
+from .torch_ops import OPERATORS, SETTINGS
 
 
-class _Call(NamedTuple):
-    """One node: what to do, with what, and the names of what comes out."""
+def torch_graph(
+    model: bytes, device: str, external: Mapping[str, bytes] | None = None, *, fused: bool = False
+) -> fx.GraphModule:
+    """Return the graph in `model` as a module on `device`, from inputs to a tuple of outputs in the file's order.
 
-    operator: Operator
-    attributes: dict[str, Any]
-    inputs: tuple[str | None, ...]
-    """Names of tensors; None where an input is left out or in `settings`."""
-    settings: dict[int, Any]
-    outputs: tuple[str, ...]
-    last_use: tuple[str, ...]
-    """Values nobody needs any more afterwards."""
+    `external`: files that hold weights of it, by name. `fused`: write it for torch.compile on a GPU: see torch_fusible,
+    and weights laid out as its convolutions read them.
 
-
-class TorchGraph:
-    """The graph in `model` on `device`. `external`: files that hold weights of it, by name.
-
-    Raises BackendError where it has an operator that no bundle has.
+    Raises BackendError where the graph has an operator that no bundle has.
     """
-
-    def __init__(self, model: bytes, device: str, external: Mapping[str, bytes] | None = None):
-        graph = onnx.load_from_string(model).graph
-        arrays = {tensor.name: _array(tensor, external or {}) for tensor in graph.initializer}
-        self.inputs = [value.name for value in graph.input]
-        self.outputs = [value.name for value in graph.output]
-        self.calls = _calls(graph, arrays, set(self.outputs))
-        used = {name for call in self.calls for name in call.inputs}
-        self.constants = {
-            name: torch.from_numpy(np.array(array)).to(device) for name, array in arrays.items() if name in used
-        }
-
-    def __call__(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the outputs by name."""
-        known = {**self.constants, **values}
-        for call in self.calls:
-            inputs = [
-                call.settings.get(at, None if name is None else known[name]) for at, name in enumerate(call.inputs)
-            ]
-            result = call.operator(call.attributes, *inputs)
-            for name, value in zip(call.outputs, result if isinstance(result, tuple) else (result,), strict=False):
-                known[name] = value
-            for name in call.last_use:
-                del known[name]
-        return {name: known[name] for name in self.outputs}
-
-
-def _calls(graph: onnx.GraphProto, arrays: Mapping[str, Any], outputs: set[str]) -> list[_Call]:
-    made, last = [], {name: number for number, node in enumerate(graph.node) for name in node.input}
-    kept = {*arrays, *outputs, *(value.name for value in graph.input)}
-    for number, node in enumerate(graph.node):
+    graph = onnx.load_from_string(model).graph
+    arrays = {tensor.name: _array(tensor, external or {}) for tensor in graph.initializer}
+    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.value_info)}
+    shapes |= {name: list(array.shape) for name, array in arrays.items()}
+    root, made = nn.Module(), fx.Graph()
+    values = {value.name: made.placeholder(f"input_{number}") for number, value in enumerate(graph.input)}
+    for node in graph.node:
         if node.op_type == "Constant":
             raise BackendError("the graph holds a Constant node, which trk-export never writes: export it again")
         if node.op_type not in OPERATORS:
             raise BackendError(f"the backend torch has no operator {node.op_type}: take --backend onnxruntime")
-        settings: dict[int, Any] = {}
-        for at in SETTINGS.get(node.op_type, ()):
-            if at < len(node.input) and node.input[at]:
-                if node.input[at] not in arrays:
-                    raise BackendError(
-                        f"the backend torch needs fixed shapes, and a {node.op_type} of this graph computes one: "
-                        "take --backend onnxruntime"
-                    )
-                settings[at] = np.atleast_1d(arrays[node.input[at]]).tolist()
         attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        names = tuple(name if name and at not in settings else None for at, name in enumerate(node.input))
-        unused = tuple(name for name in dict.fromkeys(node.input) if name and last[name] == number and name not in kept)
-        made.append(_Call(OPERATORS[node.op_type], attributes, names, settings, tuple(node.output), unused))
-    return made
+        attributes = {name: value for name, value in attributes.items() if not isinstance(value, bytes)}
+        written = None
+        if fused:
+            known = [shapes.get(name) for name in node.input]
+            written = fusible(node.op_type, attributes, known, len(node.input) > 1 and node.input[1] in arrays)
+        inputs: list[Any] = []
+        for at, name in enumerate(node.input):
+            if at in SETTINGS.get(node.op_type, ()):
+                inputs.append(_setting(node, arrays, name))
+            elif not name:
+                inputs.append(None)
+            else:
+                if name not in values:
+                    values[name] = made.get_attr(_register(root, arrays[name], device, fused and not written))
+                inputs.append(values[name])
+        result = made.call_function(written or OPERATORS[node.op_type], (attributes, *inputs))
+        if len(node.output) == 1:
+            values[node.output[0]] = result
+        else:
+            for at, name in enumerate(node.output):
+                values[name] = made.call_function(operator.getitem, (result, at))
+    made.output(tuple(values[value.name] for value in graph.output))
+    return fx.GraphModule(root, made)
+
+
+def _register(root: nn.Module, array: Any, device: str, channels_last: bool) -> str:
+    """Give `root` a weight; return its name."""
+    name = f"weight_{len(list(root.buffers()))}"
+    tensor = torch.from_numpy(np.array(array)).to(device)
+    if channels_last and tensor.ndim == 4:
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
+    root.register_buffer(name, tensor)
+    return name
+
+
+def _setting(node: onnx.NodeProto, arrays: Mapping[str, Any], name: str) -> list[Any] | None:
+    """Return an input that is a shape, axes or places."""
+    if not name:
+        return None
+    if name not in arrays:
+        raise BackendError(
+            f"the backend torch needs fixed shapes, and a {node.op_type} of this graph computes one: "
+            "take --backend onnxruntime"
+        )
+    values: list[Any] = np.atleast_1d(arrays[name]).tolist()
+    return values
 
 
 def _array(tensor: onnx.TensorProto, external: Mapping[str, bytes]) -> Any:

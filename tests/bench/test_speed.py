@@ -1,7 +1,6 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
-from time import sleep
 
 import cv2
 import numpy as np
@@ -20,8 +19,10 @@ from trk.bench.speed import (
     ratio,
     read_clip,
 )
+from trk.bench.speed_clip import sample_clip
 from trk.engine.result import Result, StageTimes
 from trk.errors import BackendError, CheckpointError, SourceError, UsageError
+from trk.weights.clips import sample
 
 
 class Fake:
@@ -226,28 +227,28 @@ def test_whole_pixels_are_compared_by_overlap_and_refused_by_nobody():
     assert overlaps([], one.boxes) is None
 
 
-def test_the_next_frame_is_announced_before_one_is_tracked_and_its_time_counts():
+def test_frames_on_the_device_are_brought_there_before_anything_is_tracked(monkeypatch):
     log: list[tuple[str, str, int]] = []
-    fake = Fake(log, "a")
 
-    def announce(frame: np.ndarray) -> None:
-        log.append(("a", "announced", int(frame[0, 0, 0])))
-        sleep(0.02)
+    def bring(frames: list[np.ndarray]) -> list[np.ndarray]:
+        log.append(("all", "brought", len(frames)))
+        return [frame + 100 for frame in frames]
 
-    entry = Entry("a", "x", 1, fake, announce=announce)
-    ((found,), *_) = measure([entry], clip_of(4), Plan(warmup=1, rounds=1, block=4))
-    assert [(what, number) for _, what, number in log[3:]] == [
-        ("announced", 2),
-        ("update", 1),
-        ("announced", 3),
-        ("update", 2),
-        ("announced", 4),
-        ("update", 3),
-        ("update", 4),
-    ]
-    crop = found.seconds("crop")[0]
-    assert (crop[:2] >= 0.02).all()
-    assert crop[2] == pytest.approx(0.004)
+    monkeypatch.setattr("trk.bench.speed.to_gpu", bring)
+    entries = [Entry("h", "x", 1, Fake(log, "h")), Entry("d", "x", 1, Fake(log, "d"), on_device=True)]
+    measure(entries, clip_of(4), Plan(warmup=2, rounds=2, block=2))
+    assert [entry for entry in log if entry[1] == "brought"] == log[:1] == [("all", "brought", 5)]
+    seen = {name: [(what, number) for who, what, number in log if who == name] for name in "hd"}
+    assert seen["d"] == [(what, number + 100) for what, number in seen["h"]]
+
+
+def test_without_pyav_opencv_decodes_the_sample_to_the_same_pixels(monkeypatch):
+    there = sample_clip(5)
+    monkeypatch.setitem(sys.modules, "av", None)
+    instead = sample_clip(5)
+    assert (instead.name, instead.box) == (there.name, there.box) == ("sample bunny", sample().init_box)
+    np.testing.assert_array_equal(instead.frames, there.frames)
+    assert len(there.frames) == 6
 
 
 def test_what_else_is_measured_has_its_turn_every_round():

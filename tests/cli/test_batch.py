@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trk.bench.ope import overlap
-from trk.cli.batch import PASSED, _passed, _Processes, in_one_process, make_jobs, videos_of
+from trk.cli.batch import _Processes, in_one_process, make_jobs, videos_of
 from trk.cli.command import run
 from trk.cli.run import command
 from trk.errors import BoxError, UsageError
@@ -283,10 +283,3 @@ def test_one_process_is_for_a_gpu_unless_asked(options, expected):
 def test_why_is_for_one_video(trk_run, videos, clip, tmp_path):
     code, told = trk_run(videos, "--init", clip.init, "--boxes", tmp_path / "{name}.csv", "--why", tmp_path / "why")
     assert (code, told) == (2, ["trk-run: --why looks at one video: name it"])
-
-
-@pytest.mark.parametrize(("asked", "word"), [(None, None), (True, "--whole-frame"), (False, "--host-crop")])
-def test_who_cuts_the_crops_is_told_to_every_process(asked, word):
-    options = dict.fromkeys(PASSED) | {"relative": False, "reverse": False, "settings": (), "threads": None}
-    words = _passed({**options, "whole_frame": asked})
-    assert [one for one in words if "frame" in one or "crop" in one] == ([word] if word else [])

@@ -12,6 +12,7 @@ from trk.bench.stages import TRACKING
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
 from trk.engine.bundle import Bundle
+from trk.engine.tracker import Tracker
 from trk.errors import BackendError
 from trk.models.published import SPEEDS, Published
 from trk.weights.shipped import default_bundle
@@ -178,6 +179,19 @@ def test_parts_by_the_devices_clock_are_told_where_a_backend_can(clip, tiny_trk,
     assert "by the device's clock" in (tmp_path / "a.md").read_text()
 
 
+def test_parts_that_can_not_be_told_cost_nothing_that_was_timed(clip, tiny_trk, monkeypatch, capsys):
+    def breaks(entry, clip):
+        raise RuntimeError("an illegal\naddress")
+
+    monkeypatch.setattr("trk.cli.bench.on_device", lambda device: True)
+    monkeypatch.setattr("trk.cli.bench.device_parts", breaks)
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
+    assert run(command, words) == 0
+    printed = capsys.readouterr()
+    assert len(json.loads(printed.out)["entries"]) == 1
+    assert "in parts: RuntimeError: an illegal address" in printed.err
+
+
 def test_a_ground_truth_brings_the_box_and_accuracy(clip, tiny_trk, tmp_path, capsys):
     for image in clip.folder.iterdir():
         (tmp_path / image.name).symlink_to(image)
@@ -199,6 +213,33 @@ def test_a_nanotrack_runs_against_opencvs_own(clip, nano, capsys):
     assert ratio["search"] is None
     assert not ratio["boxes"]["meant_to_be_equal"]
     assert "onnxruntime is" in printed.err
+
+
+def test_a_runtime_that_can_not_be_had_fails_alone(clip, tiny_trk, capsys):
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
+    assert run(command, [*words, "--device", "cpu", "--backend", "tensorrt", "--backend", "onnxruntime"]) == EXIT_ERROR
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert [entry["how"] for entry in found["entries"]] == ["onnxruntime"]
+    (failed,) = found["failed"]
+    assert (failed["how"], failed["bundle"]) == ("tensorrt", "bundle.trk")
+    assert "runs on cuda only" in failed["why"]
+    assert "tensorrt, 1 thread failed and is in no figure" in printed.err
+
+
+def test_frames_that_lie_on_a_gpu_are_timed_beside_the_hosts(clip, tiny_trk, monkeypatch, capsys):
+    # A stand-in for a GPU, whose trackers take frames from anywhere: what is shown is who is given which frames.
+    monkeypatch.setattr("trk.bench.speed_entries.torch_with_gpu", lambda: None)
+    monkeypatch.setattr("trk.bench.speed.to_gpu", lambda frames: [frame.copy() for frame in frames])
+    opened = Tracker
+    monkeypatch.setattr("trk.bench.speed_entries.Tracker", lambda bundle, backend, device, threads: opened(bundle))
+    words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
+    words += ["--device", "cuda", "--backend", "onnxruntime", "--frames-on", "host", "--frames-on", "device"]
+    assert run(command, words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["how"] for entry in found["entries"]] == ["onnxruntime", "onnxruntime, frames on the device"]
+    assert [entry["about"]["frames_on"] for entry in found["entries"]] == ["host", "device"]
+    assert "--frames-on host --frames-on device" in found["command"]
 
 
 def test_a_peer_that_fails_is_told_and_the_rest_is_measured(clip, tiny_trk, monkeypatch, capsys):
@@ -312,6 +353,22 @@ BAD: dict[str, tuple[Callable[[Any], list[str]], str]] = {
     "no gpu for torch": (
         lambda at: [str(at.video), "--init", at.init, "--device", "cuda", "--backend", "torch"],
         "this PyTorch sees no GPU",
+    ),
+    "frames on no device": (
+        lambda at: [str(at.video), "--init", at.init, "--frames-on", "device"],
+        "--device cuda goes with it",
+    ),
+    "frames on no gpu": (
+        lambda at: [str(at.video), "--init", at.init, "--frames-on", "device", "--device", "cuda"],
+        "this PyTorch sees no GPU",
+    ),
+    "frames on the device in a sweep": (
+        lambda at: [str(at.video), "--init", at.init, "--frames-on", "device", "--sweep", "size"],
+        "--frames-on belongs to the comparison",
+    ),
+    "no runtime": (
+        lambda at: [str(at.video), "--init", at.init, "--device", "cpu", "--backend", "tensorrt"],
+        "the backend tensorrt runs on cuda only",
     ),
     "no targets": (lambda at: [str(at.video), "--init", at.init, "--targets", "0"], "targets"),
     "no upstream": (lambda at: [str(at.video), "--init", at.init, "--against", "upstream-style"], "tiny"),

@@ -46,7 +46,7 @@ def test_ages_are_printed_and_kept(words, tmp_path, capsys):
         (["--live", "30", "--tracker", "stay"], "--tracker belongs to the comparison"),
         (["--sweep", "size", "--markdown", "a.md"], "--markdown belongs to the comparison"),
         (["--sweep", "size", "--targets", "4"], "--targets belongs to the comparison"),
-        (["--live", "30", "--crop", "host"], "--crop belongs to the comparison"),
+        (["--live", "30", "--frames-on", "device"], "--frames-on belongs to the comparison"),
         (["--sweep", "size", "--backend", "torch", "--backend", "onnxruntime"], "--sweep takes one --backend"),
         (["--sweep", "size", "--threads", "1", "--threads", "2"], "--sweep takes one --threads"),
     ],

@@ -98,12 +98,9 @@ def test_random_weights_are_marked_and_run(trk_export, clip, tmp_path, monkeypat
 
 def test_winograd_says_where_it_has_nothing_to_do(trk_export, tmp_path, monkeypatch):
     monkeypatch.setattr("trk.models.registry.ROWS", (tiny.TINY,))
-    words = ["--random", "--winograd", "--whole-frame"]
-    code, _, lines = trk_export("--model", "tiny", *words, "--out", tmp_path / "tiny.trk")
+    code, _, lines = trk_export("--model", "tiny", "--random", "--winograd", "--out", tmp_path / "tiny.trk")
     assert code == 0
     assert "no convolution of tiny/one at 255 px gains by Winograd's form" in lines
-    assert "putting the cut of whole frames before the search branch at 255 px" in lines
-    assert Bundle(tmp_path / "tiny.trk").manifest.takes_frames
 
 
 def test_list_has_a_line_for_every_variant(trk_export):

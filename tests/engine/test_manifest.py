@@ -1,5 +1,8 @@
 import copy
 import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -78,7 +81,7 @@ def test_value_that_makes_no_sense_is_refused(manifest, path, value, words):
 
 GRAPH = {"file": "a.onnx", "inputs": (), "outputs": ()}
 EDGES = {
-    "side of a tensor": (lambda n: Tensor(name="x", dtype="uint8", shape=(n,)), 0, 1 << 31),
+    "side of a tensor": (lambda n: Tensor(name="x", dtype="uint8", shape=(n,)), 1, 1 << 31),
     "length of a file's name": (lambda n: File(name="a" * n, bytes=1, sha256="0" * 64), 1, 200),
     "targets at once": (lambda n: Batch(targets=n, **GRAPH), 2, 1024),
     "side of a search crop": (lambda n: Search(size=n, **GRAPH), 16, 4096),
@@ -120,6 +123,27 @@ def test_older_manifests_say_less(manifest):
         manifest.pop(name, None)
     found = Manifest.model_validate(manifest)
     assert (found.batch, found.correlation, found.template_rate, found.on_lost) == (1, "grouped", 0.0, "follow")
+
+
+FRAME = {"name": "frame", "dtype": "uint8", "shape": [0, 3]}
+"""A whole frame of any size: what a graph took that cut its crops by itself."""
+
+
+@pytest.mark.parametrize("twin", [None, {"inputs": [FRAME], "outputs": [], "external": ["weights.bin"]}])
+def test_older_manifests_may_name_graphs_that_cut_their_own_crops(many_bundle, tmp_path, twin):
+    folder = Path(shutil.copytree(many_bundle, tmp_path / "bundle"))
+    manifest = json.loads((folder / "bundle.json").read_text())
+    search, data = manifest["searches"][0], b"a graph"
+    for graph in (search, *search["batches"]):
+        name = graph["file"].replace(".onnx", "_frame.onnx")
+        graph["frame"] = twin and {"file": name, **twin}
+        if twin:
+            (folder / name).write_bytes(data)
+            manifest["files"].append({"name": name, "bytes": len(data), "sha256": sha256(data).hexdigest()})
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    found, plain = Bundle(folder).manifest, Bundle(many_bundle).manifest
+    assert (found.template, found.searches, found.graphs) == (plain.template, plain.searches, plain.graphs)
+    assert "frame" not in found.model_dump()["searches"][0]
 
 
 def test_the_first_unknown_parameter_is_told(manifest):

@@ -1,22 +1,19 @@
-"""Targets in different videos, a frame for each: the results of a tracker alone, however they are searched for."""
+"""Targets in different videos, a frame for each: the results of a tracker alone, however they are searched for.
+
+On a GPU: backends/device/test_backend.py.
+"""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_stand_in import FakeRuntime, fake_tensorrt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trk import FrameError, MultiTracker, Tracker, TrkError
-from trk.engine.backends.cuda import Cuda
-from trk.engine.backends.tensorrt import TensorRTBackend
-from trk.engine.backends.trt_library import Library
-from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
 from trk.engine.policy import POLICIES
 
-WORK, COPY = 77, 78
 VIDEO = st.fixed_dictionaries(
     {
         "wh": st.tuples(st.integers(200, 320), st.integers(170, 240)),
@@ -135,44 +132,3 @@ def test_one_frame_that_is_refused_moves_no_target_of_any_video(tiny_bundle, cam
         multi.update_each({first: cameras[0].frames[1], 9: cameras[0].frames[1]})
     assert [state.target.frame_index for state in multi.snapshot().values()] == [0, 0, 0]
     assert {result.frame_index for result in step(multi, cameras, 1).values()} == {1}
-
-
-def on_gpu(bundle, runtime, *, frames):
-    multi, library = MultiTracker(bundle, threads=1, together=True), Library("tensorrt", fake_tensorrt(runtime))
-    multi.tracker.backend = TensorRTBackend(Bundle(bundle), library, Cuda(runtime), frames=frames)
-    return multi
-
-
-@pytest.fixture
-def runtime(monkeypatch, tmp_path):
-    monkeypatch.setattr("trk.engine.backends.trt_plans.place", lambda bundle: tmp_path)
-    return FakeRuntime()
-
-
-def test_on_a_device_crops_of_all_videos_are_one_launch(many_bundle, runtime, cameras):
-    multi, cameras = on_gpu(many_bundle, runtime, frames=False), [*cameras, cameras[0]]
-    begin(multi, cameras)
-    step(multi, cameras, 1)
-    runtime.calls.clear()
-    step(multi, cameras, 2)
-    assert runtime.calls == [("launch", WORK), ("wait", WORK)]
-
-
-def test_on_a_device_whole_frames_go_up_while_the_video_before_is_searched(whole_bundle, runtime, cameras):
-    multi, plain = on_gpu(whole_bundle, runtime, frames=True), MultiTracker(whole_bundle, threads=1, whole_frame=True)
-    found = []
-    for one in (multi, plain):
-        begin(one, cameras)
-        boxes = []
-        for number in range(1, 4):
-            runtime.calls.clear()
-            one.prefetch(cameras[0].frames[number + 1])
-            boxes.append([result.box for result in step(one, cameras, number).values()])
-            if one is multi and number == 2:
-                held, captured = len(runtime.memory), len(runtime.configs)
-                calls = list(runtime.calls)
-        found.append(boxes)
-    assert found[0] == found[1]
-    # A wait for its copy, a launch, the next video's frame on its way, a wait for the results: for each video.
-    assert calls == [("wait for event", WORK), ("launch", WORK), ("up", COPY), ("record", COPY), ("wait", WORK)] * 3
-    assert (len(runtime.memory), len(runtime.configs)) == (held, captured)

@@ -12,22 +12,21 @@ GRAPHS = {
     "template.onnx": lambda m: m["template"],
     "search.onnx": lambda m: m["searches"][0],
     "search_x2.onnx": lambda m: m["searches"][0]["batches"][0],
-    "search_frame.onnx": lambda m: m["searches"][0]["frame"],
-    "search_x2_frame.onnx": lambda m: m["searches"][0]["batches"][0]["frame"],
+    "search_x4.onnx": lambda m: m["searches"][0]["batches"][1],
 }
-"""Each kind of graph that a bundle may hold."""
+"""The graphs of the bundle, each kind that one may hold."""
 NOT_NEEDED = {"size", "params"}
 
 
 @pytest.fixture(scope="module")
-def whole(whole_bundle):
-    """The manifest of a bundle with graphs for one target and for two, out of crops and out of whole frames."""
-    return json.loads((whole_bundle / "bundle.json").read_text())
+def sound(many_bundle):
+    """The manifest of a bundle with graphs for one target, for two and for four."""
+    return json.loads((many_bundle / "bundle.json").read_text())
 
 
 @pytest.fixture
-def manifest(whole):
-    return copy.deepcopy(whole)
+def manifest(sound):
+    return copy.deepcopy(sound)
 
 
 def refused(manifest, words):
@@ -51,9 +50,9 @@ def test_the_graphs_are_there(manifest):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_what_is_needed_is_missed_and_what_is_not_is_left_out(graph, whole):
-    for number in range(len(list(tensors(whole, graph)))):
-        manifest = copy.deepcopy(whole)
+def test_what_is_needed_is_missed_and_what_is_not_is_left_out(graph, sound):
+    for number in range(len(list(tensors(sound, graph)))):
+        manifest = copy.deepcopy(sound)
         side, stands_in, tensor = list(tensors(manifest, graph))[number]
         stands_in.remove(tensor)
         if tensor["name"] in NOT_NEEDED:
@@ -63,10 +62,10 @@ def test_what_is_needed_is_missed_and_what_is_not_is_left_out(graph, whole):
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_another_type_or_one_side_that_differs_is_refused(graph, whole):
-    for number, (_, _, plain) in enumerate(tensors(whole, graph)):
+def test_another_type_or_one_side_that_differs_is_refused(graph, sound):
+    for number, (_, _, plain) in enumerate(tensors(sound, graph)):
         for axis in (None, *range(len(plain["shape"]))):
-            manifest = copy.deepcopy(whole)
+            manifest = copy.deepcopy(sound)
             side, _, tensor = list(tensors(manifest, graph))[number]
             shown = f"{tensor['dtype']} {tensor['shape']}"
             if axis is None:
@@ -84,12 +83,6 @@ def test_another_type_or_one_side_that_differs_is_refused(graph, whole):
 def test_what_nobody_knows_is_refused(graph, side, manifest):
     GRAPHS[graph](manifest)[side].append({"name": "more", "dtype": "float32", "shape": [1]})
     refused(manifest, f"{side} of {graph}: 'more' is none that the engine knows")
-
-
-@pytest.mark.parametrize("graph", GRAPHS)
-def test_a_side_of_nothing_is_a_frames_alone(graph, manifest):
-    GRAPHS[graph](manifest)["outputs"][0]["shape"][0] = 0
-    refused(manifest, f"{graph}: {GRAPHS[graph](manifest)['outputs'][0]['name']} has a side of 0")
 
 
 @pytest.mark.parametrize("graph", list(GRAPHS)[1:])
@@ -115,25 +108,3 @@ def test_a_template_of_two_scales_takes_two_crops(manifest):
     refused(manifest, "crop is uint8 [1, 127, 127, 3], not uint8 [2, 127, 127, 3]")
     crop["shape"][0] = 2
     Manifest.model_validate(manifest)
-
-
-def test_all_search_graphs_take_whole_frames_or_none(manifest):
-    del manifest["searches"][0]["batches"][0]["frame"]
-    refused(manifest, "search_x2.onnx has no form for whole frames, and others have: all need one, or none")
-    del manifest["searches"][0]["frame"]
-    assert not Manifest.model_validate(manifest).takes_frames
-
-
-@pytest.mark.parametrize(
-    ("crop", "words"),
-    [
-        (
-            {"sampling": "affine"},
-            "search_frame.onnx takes whole frames, and this geometry can't: its crops are sampled",
-        ),
-        ({"pyramid": "nested"}, "search_frame.onnx takes whole frames, and this geometry can't: its scales are cut"),
-    ],
-)
-def test_a_geometry_whose_crops_no_graph_can_cut(crop, words, manifest):
-    manifest["geometry"]["crop"].update(crop)
-    refused(manifest, words)

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from tiny import TINY, TINY_LONG, TinyNet, seeded, tiny_step
 from torch import nn
 
+import trk
 from trk import ExportError, ModelError, Tracker, UsageError
 from trk.engine.bundle import Bundle
 from trk.engine.manifest import Weights
@@ -37,6 +40,17 @@ def test_manifest_says_what_was_measured(tiny_bundle):
     for name, difference in manifest.parity.outputs.items():
         assert difference <= manifest.parity.limits[name]
     assert manifest.weights.origin == "checkpoint"
+
+
+def test_versions_are_known_without_the_metadata_of_any_package(tmp_path, monkeypatch):
+    def absent(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr("importlib.metadata.distribution", absent)
+    versions = export_bundle(TINY, tmp_path / "b", seeded(), WEIGHTS).versions
+    assert versions["trk"] == trk.__version__
+    assert versions["onnxruntime"] == onnxruntime.__version__
+    assert set(versions) == {"trk", "python", "torch", "onnx", "onnxruntime", "numpy"}
 
 
 @pytest.mark.parametrize("name", ["template.onnx", "search.onnx"])

@@ -42,6 +42,10 @@ def test_public_things_are_documented(name):
 
 
 def test_version_is_the_distributions():
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    assert trk.__version__ == version("trk-engine")
+    try:
+        installed = version("trk-engine")
+    except PackageNotFoundError:
+        pytest.skip("trk-engine is not installed: this is a bare checkout")
+    assert trk.__version__ == installed

@@ -1,0 +1,176 @@
+"""Ways to run a search graph in PyTorch on a GPU: what its kernels take, alone, and what single operators do.
+
+    python -m trk.bench.gpu_ways --bundle model.trk --json ways.json
+    python -m trk.bench.gpu_ways --operators --json operators.json
+
+Each is captured as a CUDA graph and replayed; microseconds by the device's clock, medians. What came of it is in
+bench/NOTES.md.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from ..engine.backends.torch_graph import torch_graph
+from ..engine.bundle import Bundle
+from ..errors import BackendError, TrkError
+from .device import cuda_versions, gpus
+from .machine import machine, versions
+from .store import write_bytes
+
+REPLAYS, COPIES = 100, 20
+WAYS: dict[str, dict[str, Any] | None] = {
+    "operators": None,
+    "torch.compile": {},
+    "torch.compile, conv_1x1_as_mm": {"conv_1x1_as_mm": True},
+    "torch.compile, force_layout_optimization": {"force_layout_optimization": True},
+}
+"""Options of torch.compile's Inductor; None: without it."""
+DEPTHWISE = ((32, 127), (144, 64), (192, 32), (576, 32), (960, 32))
+"""Channels and side of a map."""
+POINTWISE = ((16, 96, 127), (144, 32, 64), (32, 192, 32), (192, 64, 32), (576, 96, 32), (256, 256, 29), (1024, 256, 31))
+"""Channels in and out, and side."""
+SPATIAL = ((256, 256, 31, 3, 1), (128, 128, 32, 3, 1), (512, 512, 31, 3, 2), (96, 256, 60, 5, 0), (384, 384, 24, 3, 0))
+"""Channels in and out, side, size of the kernel, padding."""
+
+
+def captured(work: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
+    """Return `work` as a CUDA graph, and what it returned, which lives in the graph's memory."""
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            work()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        kept = work()
+    return graph, kept
+
+
+def microseconds(graph: torch.cuda.CUDAGraph, parts: int = 1) -> float:
+    """Return what a replay takes, divided by `parts`."""
+    found = []
+    for _ in range(REPLAYS):
+        before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        before.record()
+        graph.replay()
+        after.record()
+        after.synchronize()
+        found.append(before.elapsed_time(after) * 1e3 / parts)
+    return round(median(found), 2)
+
+
+def kernels(graph: torch.cuda.CUDAGraph) -> float:
+    """Return how many kernels a replay launches."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA]) as seen:
+        graph.replay()
+        torch.cuda.synchronize()
+    return float(sum(one.count for one in seen.key_averages() if one.self_device_time_total > 0))
+
+
+@torch.inference_mode()
+def graphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each of WAYS to run the search graph of the bundle at `path`, and what it takes."""
+    bundle = Bundle(path)
+    try:
+        search = bundle.manifest.searches[0]
+        external = {name: bundle.read(name) for name in search.external}
+        random = torch.Generator().manual_seed(0)
+        inputs = [
+            (torch.rand(tensor.shape, generator=random) * (255 if tensor.name == "crop" else 1))
+            .to(getattr(torch, tensor.dtype))
+            .cuda()
+            for tensor in search.inputs
+        ]
+        for name, options in WAYS.items():
+            began = perf_counter()
+            module: Any = torch_graph(bundle.read(search.file), "cuda", external, fused=options is not None)
+            if options is not None:
+                module = torch.compile(module, fullgraph=True, dynamic=False, options=options or None)
+            graph, _ = captured(lambda module=module: module(*inputs))
+            ready = round(perf_counter() - began, 1)
+            yield name, {"us": microseconds(graph), "kernels": kernels(graph), "ready_s": ready}
+    finally:
+        bundle.close()
+
+
+@torch.inference_mode()
+def operators() -> Iterator[tuple[str, float]]:
+    """Yield single convolutions in FP16, weights and maps channels-last, and their microseconds in a graph of many."""
+
+    def map_of(*shape: int) -> Any:
+        return torch.randn(*shape, device="cuda", dtype=torch.float16).to(memory_format=torch.channels_last)
+
+    def timed(work: Callable[[], Any]) -> float:
+        graph, _ = captured(lambda: [work() for _ in range(COPIES)])
+        return microseconds(graph, COPIES)
+
+    tiny = torch.randn(1, 3125, device="cuda")
+    yield "product of 3125 numbers", timed(lambda: tiny * 2)
+    for channels, side in DEPTHWISE:
+        x, w, b = map_of(1, channels, side, side), map_of(channels, 1, 3, 3), map_of(channels, 1, 1, 1).flatten()
+        name, ones = f"depth-wise 3x3, {channels} channels of {side}x{side}", [1, 1]
+        yield f"{name}, conv2d", timed(lambda x=x, w=w, c=channels: F.conv2d(x, w, None, 1, 1, 1, c))
+        yield f"{name}, dilated by 2", timed(lambda x=x, w=w, c=channels: F.conv2d(x, w, None, 1, 2, 2, c))
+        relu = (x, w, b, ones, ones, ones, channels)
+        yield f"{name}, cudnn_convolution_relu", timed(lambda relu=relu: torch.cudnn_convolution_relu(*relu))
+    for before, after, side in POINTWISE:
+        yield from _ordinary(timed, map_of, before, after, side, 1, 0)
+    for before, after, side, size, padding in SPATIAL:
+        yield from _ordinary(timed, map_of, before, after, side, size, padding)
+
+
+def _ordinary(
+    timed: Callable[..., float], map_of: Callable[..., Any], before: int, after: int, side: int, size: int, padding: int
+) -> Iterator[tuple[str, float]]:
+    x, w, b = map_of(1, before, side, side), map_of(after, before, size, size), map_of(after, 1, 1, 1).flatten()
+    name = f"{size}x{size}, {before} to {after} channels of {side}x{side}"
+    yield f"{name}, conv2d", timed(lambda: F.conv2d(x, w, None, 1, padding))
+    yield f"{name}, conv2d with bias", timed(lambda: F.conv2d(x, w, b, 1, padding))
+    pads = [padding, padding]
+    yield (
+        f"{name}, cudnn_convolution_relu",
+        timed(lambda: torch.cudnn_convolution_relu(x, w, b, [1, 1], pads, [1, 1], 1)),
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what each takes as soon as it is known, and write the JSON. 2 where there is no GPU."""
+    parser = argparse.ArgumentParser(
+        prog="python -m trk.bench.gpu_ways", description=(__doc__ or "").partition("\n")[0]
+    )
+    parser.add_argument("--bundle", type=Path, action="append", default=[])
+    parser.add_argument("--operators", action="store_true", help="Time single convolutions, too.")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    told: dict[str, Any] = {"machine": machine(), "gpus": gpus(), "versions": {**versions(), **cuda_versions()}}
+    try:
+        if not torch.cuda.is_available():
+            raise BackendError("this PyTorch sees no GPU: install a driver and a CUDA build of PyTorch")
+        for path in options.bundle:
+            for name, found in graphs(path):
+                print(f"{path.name}, {name}: {found}", flush=True)
+                told.setdefault("networks", {}).setdefault(path.name, {})[name] = found
+        for name, us in operators() if options.operators else ():
+            print(f"{name}: {us} us", flush=True)
+            told.setdefault("operators_us", {})[name] = us
+        if options.json:
+            write_bytes(options.json, (json.dumps(told, indent=1) + "\n").encode())
+    except TrkError as error:
+        print(f"gpu_ways: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

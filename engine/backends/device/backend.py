@@ -1,0 +1,82 @@
+"""What backends on a GPU have in common: kernels in device memory, one launch and one wait per search."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from ...crop import Image
+from ...device_frame import DeviceFrame, Frame
+from ...geometry import CropRule
+from ...manifest import Graph, Manifest
+from ..base import Backend, Floats, blended
+from ..events import DeviceTimes
+from .crops import DeviceCropper, Staging, check_device, crop_kernels
+from .cuda import Cuda
+from .graph_runner import DeviceKernels, GraphRunner, Layout, LoadedGraph
+
+
+class DeviceBackend(Backend):
+    """Runs a bundle on a GPU; a subclass for each runtime says how it loads a graph."""
+
+    device = "cuda"
+    _searches: list[Any]
+
+    def __init__(self, manifest: Manifest, cuda: Cuda):
+        super().__init__(manifest)
+        self._cuda, self._lock = cuda, RLock()
+        self._functions = crop_kernels(cuda)
+        self._layout = Layout(manifest.template.outputs)
+
+    @abstractmethod
+    def _loaded(self, graph: Graph) -> LoadedGraph:
+        """Return `graph` as it was loaded, to be bound to memory of its own."""
+
+    def _allocate(self) -> None:
+        self._staging = Staging(self._cuda)
+        super()._allocate()
+
+    def _runner(self, graph: Graph) -> GraphRunner:
+        shared = self._cuda, self._lock, self._functions, self._staging, self._layout
+        return GraphRunner(*shared, self._loaded(graph), graph)
+
+    def cropper(self, rule: CropRule) -> DeviceCropper:
+        """Return what cuts crops for this backend."""
+        return DeviceCropper(rule)
+
+    def pixels(self, frame: Frame) -> Image:
+        """Return `frame` in host memory."""
+        if not isinstance(frame, DeviceFrame):
+            return frame
+        check_device(frame, self._cuda.index)
+        height, width, _ = frame.shape
+        pixels = np.empty((height, frame.pitch), np.uint8)
+        with self._lock:
+            if frame.stream is not None:
+                self._cuda.wait_for_stream(frame.stream)
+            self._cuda.copy_to_host(pixels.reshape(-1)[: frame.nbytes], frame.address)
+            self._cuda.synchronize()
+        return pixels[:, : width * 3].reshape(height, width, 3)
+
+    def stages(self, graph: int, kernels: Any, size: Floats, params: Floats) -> DeviceTimes:
+        """Run one search graph in three parts and time each: see `events.Staged`."""
+        times: DeviceTimes = self._searches[graph].timed_search((kernels,), size, params)
+        return times
+
+    def mix(self, one: DeviceKernels, other: DeviceKernels, share: float) -> DeviceKernels:
+        """Return (1 - share) one + share other, through host memory."""
+        memory = [np.empty(self._layout.size, np.uint8) for _ in range(2)]
+        mixed = DeviceKernels(self._cuda, self._layout)
+        with self._lock:
+            for array, kernels in zip(memory, (one, other), strict=True):
+                self._cuda.copy_to_host(array, kernels.address)
+            self._cuda.synchronize()
+            views = [self._layout.views(array) for array in memory]
+            for name, array in views[0].items():
+                array[:] = blended(array, views[1][name], share)
+            self._cuda.copy_from_host(mixed.address, memory[0])
+            self._cuda.synchronize()
+        return mixed

@@ -1,0 +1,144 @@
+"""PyTorch on a GPU: a bundle's graphs, fused by torch.compile where that works, each captured as a CUDA graph.
+
+Compiling takes seconds when a bundle is loaded for the first time; PyTorch keeps the result. Without a C compiler or
+Triton the operators run one by one, and a line says so.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ....errors import BackendError
+from ...bundle import Bundle
+from ...manifest import Graph, Tensor
+from ..runtime_errors import first_line, translated
+from ..torch import import_torch
+from .backend import DeviceBackend
+from .cuda import Cuda, CudaGraph
+
+log = logging.getLogger(__name__)
+Module = Callable[..., tuple[Any, ...]]
+
+
+class TorchCuda(DeviceBackend):
+    """Runs a bundle in PyTorch on the current GPU.
+
+    `compiled`: whether search graphs go through torch.compile. Raises BackendError where PyTorch, onnx, cuda-python, a
+    GPU or its driver is missing: the CPU never stands in.
+    """
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, cuda: Cuda | None = None, *, compiled: bool = True):
+        self._torch = import_torch()
+        if not self._torch.cuda.is_available():
+            raise BackendError(
+                "device 'cuda' was asked for and this PyTorch sees no GPU: install a driver and a CUDA build of "
+                "PyTorch, or choose --device cpu"
+            )
+        super().__init__(bundle.manifest, cuda or Cuda(index=self._torch.cuda.current_device()))
+        from ..torch_graph import torch_graph
+
+        self._modules: dict[str, Module] = {}
+        self._compiled = compiled
+        for graph in bundle.manifest.graphs:
+            external = {name: bundle.read(name) for name in graph.external}
+            fused = compiled and graph is not bundle.manifest.template  # which runs too seldom to wait for
+            with translated("PyTorch", f"loading {graph.file}", RuntimeError):
+                module = torch_graph(bundle.read(graph.file), "cuda", external, fused=fused)
+                self._modules[graph.file] = self._compile(module) if fused else module
+        self._allocate()
+
+    def lane(self) -> TorchCuda:
+        """The same weights with buffers and a stream of its own."""
+        lane = copy.copy(self)
+        lane._cuda = self._cuda.with_new_stream()
+        lane._allocate()
+        return lane
+
+    def _loaded(self, graph: Graph) -> _TorchGraph:
+        return _TorchGraph(self._torch, self._cuda, self._modules[graph.file], graph)
+
+    def _compile(self, module: Module) -> Module:
+        compiled: Module = self._torch.compile(module, fullgraph=True, dynamic=False)
+        state = [compiled]
+
+        def run(*inputs: Any) -> tuple[Any, ...]:
+            try:
+                return state[0](*inputs)
+            except Exception as error:
+                if state[0] is module or isinstance(error, self._torch.cuda.OutOfMemoryError):
+                    raise
+                log.warning("torch.compile failed, operators run one by one: %s", first_line(error))
+                state[0] = module
+                return module(*inputs)
+
+        return run
+
+
+class _TorchGraph:
+    """A graph over memory that is not PyTorch's."""
+
+    warm_up = 3
+    capturable = True
+
+    def __init__(self, torch: Any, cuda: Cuda, module: Module, graph: Graph):
+        self._torch, self._cuda, self._module, self._graph = torch, cuda, module, graph
+        self._stream = torch.cuda.ExternalStream(int(cuda.stream))
+        self._bound: dict[str, Any] = {}
+
+    def bind(self, tensor: Tensor, address: int) -> None:
+        """Read or write `tensor` at `address`."""
+        memory = _Memory(tensor.shape, np.dtype(tensor.dtype).str, address)
+        self._bound[tensor.name] = self._torch.as_tensor(memory, device="cuda")
+
+    def run(self) -> None:
+        """Put one run into the stream."""
+        with self._at_work("running"), self._torch.cuda.stream(self._stream):
+            self._go()
+
+    def capture(self, steps: Callable[[], None]) -> CudaGraph:
+        """Return what `steps` put into the stream, with PyTorch's memory for it."""
+        torch = self._torch
+        with self._at_work("capturing"):
+            graph = torch.cuda.CUDAGraph(keep_graph=True)
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                steps()
+            return self._cuda.instantiate(self._cuda.bindings.runtime.cudaGraph_t(int(graph.raw_cuda_graph())), graph)
+
+    def _go(self) -> None:
+        results = self._module(*(self._bound[tensor.name] for tensor in self._graph.inputs))
+        for tensor, result in zip(self._graph.outputs, results, strict=True):
+            self._bound[tensor.name].copy_(result)
+
+    @contextmanager
+    def _at_work(self, what: str) -> Iterator[None]:
+        """PyTorch's settings for a run: no gradients, and products of FP32 that are FP32, not TF32."""
+        torch = self._torch
+        matmul: Any = torch.backends.cuda.matmul
+        name: str = "allow_tf32"
+        exact: Any = False
+        try:
+            before = matmul.allow_tf32
+        except RuntimeError:  # the caller has set it by its newer name, and PyTorch mixes the two in no way
+            name, exact, before = "fp32_precision", "ieee", matmul.fp32_precision
+        convolutions = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
+        with translated("PyTorch", f"{what} {self._graph.file}", RuntimeError), torch.inference_mode(), convolutions:
+            setattr(matmul, name, exact)
+            try:
+                yield
+            finally:
+                setattr(matmul, name, before)
+
+
+class _Memory:
+    """Device memory as PyTorch reads it."""
+
+    def __init__(self, shape: tuple[int, ...], kind: str, address: int):
+        self.__cuda_array_interface__ = {"shape": shape, "typestr": kind, "data": (address, False), "version": 2}

@@ -1,0 +1,11 @@
+import pytest
+from cuda_stand_in import FakeRuntime
+
+
+@pytest.fixture
+def runtime(monkeypatch, tmp_path_factory):
+    """A GPU that is none; plans lie where they disturb nobody."""
+    monkeypatch.setattr(
+        "trk.engine.backends.device.trt_plans.place", lambda bundle: tmp_path_factory.getbasetemp() / "plans"
+    )
+    return FakeRuntime()
