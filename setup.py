@@ -11,6 +11,7 @@ ROOMS = [
     "engine",
     "engine.backends",
     "engine.backends.device",
+    "engine.plans",
     "export",
     "models",
     "models.rows",

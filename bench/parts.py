@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..engine.backends.events import DeviceTimes, Staged
+from ..engine.backends.device.backend import DeviceBackend
+from ..engine.backends.device.timing import DeviceTimes
 from ..engine.tracker import Tracker
 from .speed import Clip, Entry
 from .speed_report import describe
@@ -19,7 +20,7 @@ def device_parts(entry: Entry, clip: Clip, runs: int = RUNS) -> dict[str, Any] |
     On the crop of the clip's second frame, `runs` times; None where the entry can't tell. Raises what tracking raises.
     """
     tracker = entry.runner
-    if not isinstance(tracker, Tracker) or not isinstance(tracker.backend, Staged):
+    if not isinstance(tracker, Tracker) or not isinstance(tracker.backend, DeviceBackend):
         return None
     tracker.init(clip.frames[0], clip.box)
     tracker.update(clip.frames[1])
@@ -27,8 +28,8 @@ def device_parts(entry: Entry, clip: Clip, runs: int = RUNS) -> dict[str, Any] |
     kernels = tracker.state.kernels
     size = np.full((tracker.manifest.batch, 2), tracker.manifest.geometry.exemplar_size / 2, np.float32)
     params = np.array(list(tracker.params.values()), np.float32)
-    tracker.backend.stages(0, kernels, size, params)  # what is only done the first time
-    return _described([tracker.backend.stages(0, kernels, size, params) for _ in range(runs)])
+    tracker.backend.timed_search(0, kernels, size, params)  # what is only done the first time
+    return _described([tracker.backend.timed_search(0, kernels, size, params) for _ in range(runs)])
 
 
 def _described(found: Sequence[DeviceTimes]) -> dict[str, Any]:

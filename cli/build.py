@@ -22,7 +22,7 @@ def check_engine(engine: str | None, capabilities: tuple[str, ...], out: Path | 
     if engine and out is not None and out.suffix == ".trk":
         raise UsageError(f"plans lie in a bundle's folder, and {out} is a file: give --out a name without .trk")
     if engine:
-        from ..engine.backends.device.trt_library import load
+        from ..engine.plans.library import load
 
         load()
 
@@ -52,9 +52,9 @@ def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:
     TensorRT-RTX builds on any machine, for `capabilities` or its default; full TensorRT for the GPU at hand.
     """
     from ..engine.backends.device.cuda import Cuda
-    from ..engine.backends.device.trt_build import CURRENT
-    from ..engine.backends.device.trt_library import load
-    from ..engine.backends.device.trt_plans import gpu_of, plans
+    from ..engine.plans.build import CURRENT
+    from ..engine.plans.bundle_plans import gpu_of, plans
+    from ..engine.plans.library import load
 
     library = load()
     anywhere = library.flavour == "rtx" and CURRENT not in capabilities

@@ -15,8 +15,8 @@ import onnxruntime
 
 from trk.engine.backends.device.cuda import Bindings, Cuda
 from trk.engine.backends.device.tensorrt import TensorRTBackend
-from trk.engine.backends.device.trt_library import Library
 from trk.engine.bundle import Bundle
+from trk.engine.plans.library import Library
 
 
 class Code(IntEnum):

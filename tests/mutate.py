@@ -39,7 +39,7 @@ TESTS = {
     "engine/manifest.py": ["engine/test_manifest.py", "engine/test_bundle.py"],
     "engine/params.py": ["engine/test_params.py"],
     "engine/backends/device/crops.py": ["engine/test_crop_kernel.py", "engine/backends/device/test_backend.py"],
-    "engine/backends/device/plan_cache.py": ["engine/backends/device/test_plan_cache.py"],
+    "engine/plans/cache.py": ["engine/plans/test_cache.py"],
     "engine/signature.py": ["engine/test_signature.py"],
     "engine/target.py": ["engine/test_target.py"],
     "export/write.py": ["export/test_write.py"],

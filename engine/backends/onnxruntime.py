@@ -5,9 +5,9 @@ from typing import Any
 
 from ..bundle import Bundle
 from ..manifest import Graph
+from ..runtime_errors import translated
 from .host import Array, HostBackend
 from .ort_session import CPU, import_runtime, open_session
-from .runtime_errors import translated
 
 
 class OnnxRuntimeBackend(HostBackend):

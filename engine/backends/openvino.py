@@ -10,9 +10,9 @@ import numpy as np
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..manifest import Graph
+from ..runtime_errors import last_line, translated
 from .base import Signature, check_signature
 from .host import Array, HostBackend
-from .runtime_errors import last_line, translated
 
 _PROPERTIES = {
     "PERFORMANCE_HINT": "LATENCY",

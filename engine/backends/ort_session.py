@@ -9,8 +9,8 @@ from typing import Any
 from ...errors import BackendError, BundleError
 from ..bundle import Bundle
 from ..manifest import Graph
+from ..runtime_errors import advised, first_line, is_full
 from .base import Signature, check_signature
-from .runtime_errors import advised, first_line, is_full
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 

@@ -10,9 +10,8 @@ from typing import Any
 from ...errors import BackendError
 from ..bundle import Bundle
 from ..manifest import Graph
-from .events import DeviceTimes, HostMarks
+from ..runtime_errors import translated
 from .host import Array, HostBackend
-from .runtime_errors import translated
 
 
 class TorchBackend(HostBackend):
@@ -39,16 +38,6 @@ class TorchBackend(HostBackend):
 
     def _bound(self, graph: Graph) -> "_BoundModule":
         return _BoundModule(self._torch, self._modules[graph.file], graph)
-
-    def stages(self, graph: int, kernels: Any, size: Array, params: Array) -> DeviceTimes:
-        """Run one search graph and time it: see `events.Staged`. Nothing is copied up or down."""
-        marks = HostMarks()
-        marks.mark()
-        marks.mark()
-        self.search(graph, kernels, size, params)
-        marks.mark()
-        marks.mark()
-        return DeviceTimes(*marks.seconds())
 
 
 class _BoundModule:

@@ -13,10 +13,10 @@ from ...device_frame import DeviceFrame, Frame
 from ...geometry import CropRule
 from ...manifest import Graph, Manifest
 from ..base import Backend, Floats, blended
-from ..events import DeviceTimes
 from .crops import DeviceCropper, Staging, check_device, crop_kernels
 from .cuda import Cuda
 from .graph_runner import DeviceKernels, GraphRunner, Layout, LoadedGraph
+from .timing import DeviceTimes
 
 
 class DeviceBackend(Backend):
@@ -61,8 +61,8 @@ class DeviceBackend(Backend):
             self._cuda.synchronize()
         return pixels[:, : width * 3].reshape(height, width, 3)
 
-    def stages(self, graph: int, kernels: Any, size: Floats, params: Floats) -> DeviceTimes:
-        """Run one search graph in three parts and time each: see `events.Staged`."""
+    def timed_search(self, graph: int, kernels: Any, size: Floats, params: Floats) -> DeviceTimes:
+        """Run one search graph in three parts, one launch each, and return what each took."""
         times: DeviceTimes = self._searches[graph].timed_search((kernels,), size, params)
         return times
 

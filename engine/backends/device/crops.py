@@ -147,9 +147,9 @@ class CropTable:
         if isinstance(frame, DeviceFrame):
             check_device(frame, self._cuda.index)
             address, pitch = frame.address + top * frame.pitch + left * 3, frame.pitch
-            self._owners.append(frame)
-            if frame.stream is not None:
+            if frame.stream is not None and frame not in self._owners:
                 self._cuda.wait_for_stream(frame.stream)
+            self._owners.append(frame)
         else:
             offset, pitch = self._staging.put_window(frame, left, top, width, height)
             address = self._at(at, offset)

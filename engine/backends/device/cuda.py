@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import BackendError
-from ..runtime_errors import advised
+from ...runtime_errors import advised
 
 Array = NDArray[Any]
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")

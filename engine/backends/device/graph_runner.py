@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ....errors import BackendError
 from ...manifest import Graph, Tensor
 from ..base import SearchOutput, same
-from ..events import CudaMarks, DeviceTimes
 from .crops import QUAD, ROW, SEGMENT, CropTable, Staging
 from .cuda import Cuda, CudaGraph, Kernel
+from .timing import DeviceTimer, DeviceTimes
 
 log = logging.getLogger(__name__)
 Array = NDArray[Any]
@@ -154,6 +154,7 @@ class GraphRunner:
         cuda.synchronize()
         self._steps = self._captured(graph.file)
         self._timed: list[Callable[[], None]] = []
+        self._timer = DeviceTimer(cuda)
 
     def template(self, size: Array, params: Array) -> DeviceKernels:
         """Return the kernels, in device memory of their own."""
@@ -175,15 +176,6 @@ class GraphRunner:
 
     def timed_search(self, kernels: Sequence[DeviceKernels], size: Array, params: Array) -> DeviceTimes:
         """Search in three parts, and return what each took."""
-        marks = CudaMarks(self._cuda)
-
-        def marked(step: Callable[[], None]) -> Callable[[], None]:
-            def run() -> None:
-                step()
-                marks.mark()
-
-            return run
-
         with self._lock:
             self._hold(kernels)
             if not self._timed:
@@ -193,9 +185,10 @@ class GraphRunner:
                         compute = self._launch_of(self._loaded.capture(compute))
                     bring, fetch = (self._launch_of(self._cuda.capture(step)) for step in (self._bring, self._fetch))
                 self._timed = [bring, compute, fetch]
-            self._run([marks.mark, *map(marked, self._timed)], size, params)
+            record = self._timer.record
+            self._run([record, *(step for part in self._timed for step in (part, record))], size, params)
             self._finish()
-        return DeviceTimes(*marks.seconds())
+        return DeviceTimes(*self._timer.intervals())
 
     def _hold(self, kernels: Sequence[DeviceKernels]) -> None:
         """Put `kernels` where the graph reads them, those that are not there yet."""

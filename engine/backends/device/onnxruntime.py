@@ -17,8 +17,8 @@ import numpy as np
 from ....errors import BundleError
 from ...bundle import Bundle
 from ...manifest import Graph, Tensor
+from ...runtime_errors import translated
 from ..ort_session import CUDA, import_runtime, open_session, require_cuda
-from ..runtime_errors import translated
 from .backend import DeviceBackend
 from .cuda import Cuda, CudaGraph
 

@@ -11,11 +11,11 @@ from typing import Any
 from ....errors import BackendError
 from ...bundle import Bundle
 from ...manifest import Graph, Tensor
+from ...plans.bundle_plans import gpu_of, plans, targets_for
+from ...plans.cache import Say
+from ...plans.library import Library, load
 from .backend import DeviceBackend
 from .cuda import Cuda, CudaGraph
-from .plan_cache import Say
-from .trt_library import Library, load
-from .trt_plans import gpu_of, plans, targets_for
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ....errors import BackendError
 from ...bundle import Bundle
 from ...manifest import Graph, Tensor
-from ..runtime_errors import first_line, translated
+from ...runtime_errors import first_line, translated
 from ..torch import import_torch
 from .backend import DeviceBackend
 from .cuda import Cuda, CudaGraph
@@ -58,7 +59,7 @@ class TorchCuda(DeviceBackend):
     def lane(self) -> TorchCuda:
         """The same weights with buffers and a stream of its own."""
         lane = copy.copy(self)
-        lane._cuda = self._cuda.with_new_stream()
+        lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
         lane._allocate()
         return lane
 

@@ -13,7 +13,7 @@ from cuda_stand_in import GLOBAL, FakeRuntime
 from trk import BackendError
 from trk.engine.backends.device.crops import crop_kernels
 from trk.engine.backends.device.cuda import Bindings, Cuda
-from trk.engine.backends.events import CudaMarks
+from trk.engine.backends.device.timing import DeviceTimer
 
 
 class Owner:
@@ -214,7 +214,7 @@ class Checked:
 
 
 def use_all_of(cuda, real):
-    kernels, marks = crop_kernels(cuda), CudaMarks(cuda)
+    kernels, timer = crop_kernels(cuda), DeviceTimer(cuda)
     sent, _, work, owner = moved(cuda, 64)
 
     def all_of_it():
@@ -227,8 +227,8 @@ def use_all_of(cuda, real):
     cuda.wait_for_stream(1)
     cuda.synchronize()
     for _ in range(2):
-        marks.mark()
-    assert marks.seconds() == [0.001]
+        timer.record()
+    assert timer.intervals() == [0.001]
     assert cuda.with_new_stream().capability == "8.6"
 
 

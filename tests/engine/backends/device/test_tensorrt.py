@@ -1,4 +1,4 @@
-"""TensorRT on stand-ins: plans built once and found again, and every way to fail. Real builds: test_trt_build.py."""
+"""TensorRT on stand-ins: plans built once and found again, and every way to fail. Real builds: plans/test_build.py."""
 
 import json
 
@@ -7,11 +7,11 @@ from cuda_stand_in import FakeRuntime, fake_tensorrt, tensorrt
 
 from trk import BackendError
 from trk.engine.backends import load_backend
-from trk.engine.backends.device import trt_library
-from trk.engine.backends.device.plan_cache import keep, key_of, place, side_car
-from trk.engine.backends.device.trt_build import CURRENT, Options, build
-from trk.engine.backends.device.trt_library import Library
 from trk.engine.bundle import Bundle
+from trk.engine.plans import library
+from trk.engine.plans.build import CURRENT, Options, build
+from trk.engine.plans.cache import keep, key_of, place, side_car
+from trk.engine.plans.library import Library
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_rtx_builds_for_the_gpus_that_are_named(runtime):
 
 
 def test_missing_library_says_what_to_install(tiny_bundle, monkeypatch):
-    monkeypatch.setattr(trt_library, "MODULES", {"tensorrt": "no_such_tensorrt", "rtx": "no_such_rtx"})
+    monkeypatch.setattr(library, "MODULES", {"tensorrt": "no_such_tensorrt", "rtx": "no_such_rtx"})
     with pytest.raises(BackendError, match="TensorRT is not installed: pip install"):
         load_backend(Bundle(tiny_bundle), "tensorrt")
 

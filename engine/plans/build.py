@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from ....errors import BackendError
-from .trt_library import Library
+from ...errors import BackendError
+from .library import Library
 
 CURRENT = "current"
 """In the place of a compute capability: that of the GPU at hand."""

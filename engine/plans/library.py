@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, TypeVar
 
-from ....errors import BackendError
+from ...errors import BackendError
 from ..runtime_errors import advised
 
 T = TypeVar("T")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ...bundle import Bundle
-from .plan_cache import Say, find, keep, key_of, place, write_whole
-from .trt_build import CURRENT, Options, build
-from .trt_library import Library
+from ..bundle import Bundle
+from .build import CURRENT, Options, build
+from .cache import Say, find, keep, key_of, place, write_whole
+from .library import Library
 
 DEFAULT_TARGETS = "8.0, 8.6, 8.9, 12.0 and later"
 """What a TensorRT-RTX plan without named targets runs on, by its documentation."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from trk import BackendError
-from trk.engine.backends.device.plan_cache import Key, find, keep, place, read_side_car, side_car
 from trk.engine.bundle import Bundle
+from trk.engine.plans.cache import Key, find, keep, place, read_side_car, side_car
 
 KEY = Key("search.onnx", "0" * 64, "TensorRT", "10.0.0", "a GPU (8.6)", "fp32")
 

@@ -1,4 +1,4 @@
-"""Where a device's time goes: marks in its stream, and a search in three parts."""
+"""Where a device's time goes: moments in its stream, and a search in three parts."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from torch_stand_in import torch_cuda
 from trackers import PARAMS, on_backend, track
 
 from trk import Tracker
-from trk.engine.backends.events import CudaMarks, HostMarks, Staged
+from trk.engine.backends.device.timing import DeviceTimer
 from trk.engine.bundle import Bundle
 from trk.errors import BackendError
 
@@ -34,38 +34,29 @@ class Clocked(FakeRuntime):
         return self._done("cudaEventElapsedTime", self.moments[after] - self.moments[before])
 
 
-def test_the_devices_clock_is_read_between_marks_and_events_are_used_again():
+def test_the_devices_clock_is_read_between_moments_and_events_are_used_again():
     runtime = Clocked()
-    marks = CudaMarks(runtime.cuda)
+    timer = DeviceTimer(runtime.cuda)
     for parts in ((2.0, 5.0, 0.5), (1.0, 1.0, 3.0)):
-        marks.mark()
+        timer.record()
         for part in parts:
             runtime.works(part)
-            marks.mark()
-        assert marks.seconds() == pytest.approx([part / 1e3 for part in parts])
+            timer.record()
+        assert timer.intervals() == pytest.approx([part / 1e3 for part in parts])
     assert runtime.made["cudaEventCreateWithFlags"] == 4
-    assert marks.seconds() == []
+    assert timer.intervals() == []
 
 
 def test_an_event_that_fails_is_told():
-    marks = CudaMarks(Clocked({"cudaEventCreateWithFlags": "cudaErrorUnknown"}).cuda)
+    timer = DeviceTimer(Clocked({"cudaEventCreateWithFlags": "cudaErrorUnknown"}).cuda)
     with pytest.raises(BackendError, match="make an event"):
-        marks.mark()
-
-
-def test_the_hosts_clock_is_read_at_marks(monkeypatch):
-    monkeypatch.setattr("trk.engine.backends.events.perf_counter", iter([1.0, 1.5, 1.75]).__next__)
-    marks = HostMarks()
-    for _ in range(3):
-        marks.mark()
-    assert marks.seconds() == [0.5, 0.25]
-    assert marks.seconds() == []
+        timer.record()
 
 
 @pytest.fixture(params=["tensorrt", "refused", "torch"])
 def backend(request, tiny_bundle, monkeypatch, tmp_path):
     """A backend on a GPU that is none, and the runtime it is on; each run of its network takes 7 ms."""
-    monkeypatch.setattr("trk.engine.backends.device.trt_plans.place", lambda bundle: tmp_path)
+    monkeypatch.setattr("trk.engine.plans.bundle_plans.place", lambda bundle: tmp_path)
     runtime = Clocked()
     if request.param == "torch":
         made = torch_cuda(Bundle(tiny_bundle), runtime, monkeypatch)
@@ -80,7 +71,6 @@ def backend(request, tiny_bundle, monkeypatch, tmp_path):
 @pytest.mark.parametrize("there", [False, True], ids=["frame of the host's", "frame on the GPU"])
 def test_a_search_in_three_launches_finds_what_one_launch_finds(backend, tiny_bundle, clip, there):
     made, runtime = backend.made, backend.runtime
-    assert isinstance(made, Staged)
     tracker = on_backend(Tracker(tiny_bundle, threads=1), made)
     frames = [OnGpu(runtime, frame) if there else frame for frame in clip.frames[:2]]
     track(tracker, frames, clip.boxes[0])
@@ -90,16 +80,7 @@ def test_a_search_in_three_launches_finds_what_one_launch_finds(backend, tiny_bu
         for array in made._searches[0]._output:
             array[...] = -1
         launched = runtime.launched
-        assert made.stages(0, kernels, SIZE, PARAMS) == (0.0, 0.007, 0.0)
+        assert made.timed_search(0, kernels, SIZE, PARAMS) == (0.0, 0.007, 0.0)
         assert runtime.launched - launched == backend.launches
         for ours, theirs in zip(made._searches[0]._output, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-
-
-def test_pytorch_on_a_cpu_computes_and_copies_nothing(tiny_bundle, clip):
-    tracker = Tracker(tiny_bundle, "torch", threads=1)
-    assert isinstance(tracker.backend, Staged)
-    track(tracker, clip.frames[:2], clip.boxes[0])
-    found = tracker.backend.stages(0, tracker.state.kernels, SIZE, PARAMS)
-    assert found.compute > found.upload >= 0
-    assert found.download >= 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ...errors import BackendError
+from ..errors import BackendError
 
 MARKS = ("out of memory", "outofmemory", "failed to allocate", "cudaerrormemoryallocation")
 """In an error of CUDA, TensorRT, ONNX Runtime or PyTorch, small letters: there was no memory left."""

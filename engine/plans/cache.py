@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ....errors import BackendError
-from ...bundle import Bundle
+from ...errors import BackendError
+from ..bundle import Bundle
 
 FOLDER = "plans"
 CACHE_VARIABLE = "TRK_CACHE"

@@ -6,11 +6,11 @@ from tiny import TINY
 from trk import BackendError
 from trk.cli.command import run
 from trk.cli.export import command
-from trk.engine.backends.device.plan_cache import read_side_car
-from trk.engine.backends.device.trt_build import Options, build
-from trk.engine.backends.device.trt_library import load
-from trk.engine.backends.device.trt_plans import gpu_of, plans
 from trk.engine.bundle import Bundle
+from trk.engine.plans.build import Options, build
+from trk.engine.plans.bundle_plans import gpu_of, plans
+from trk.engine.plans.cache import read_side_car
+from trk.engine.plans.library import load
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed (pip install tensorrt-rtx-cu13)")
 
