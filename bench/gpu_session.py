@@ -140,8 +140,8 @@ class Session:
         self.say(f"-- {step.name}: {shlex.join(step.words)}")
         for note in step.notes:
             self.say(f"   {note}")
+        beside = dict.fromkeys(self._pump())  # before it begins: a short step may be over at the first look
         running = Running(step, self._end, lambda line: self.say(f"   {line}"))
-        beside: dict[str, None] = {}
         try:
             running.wait(lambda: beside.update(dict.fromkeys(self._pump())))
         finally:

@@ -2,15 +2,18 @@
 
     python -m trk.bench.gpu_ways --bundle model.trk --json ways.json
     python -m trk.bench.gpu_ways --operators --json operators.json
+    python -m trk.bench.gpu_ways --count --bundle model.trk
 
-Each is captured as a CUDA graph and replayed; microseconds by the device's clock, medians. What came of it is in
-bench/NOTES.md.
+Each is captured as a CUDA graph and replayed; microseconds by the device's clock, medians. `--count` needs no GPU: it
+counts the kernels that torch.compile makes of the graph on this machine. What came of it is in bench/NOTES.md.
 """
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -80,10 +83,27 @@ def kernels(graph: Any) -> float:
 
 
 @torch.inference_mode()
+def counted(path: Path) -> dict[str, int]:
+    """Return the kernels of the search graph of the bundle at `path` as torch.compile writes it for the CPU.
+
+    A library's, and those it fuses; what a GPU launches besides is the engine's: upload, cut, and three results.
+    """
+    from torch._inductor.utils import run_and_get_code
+
+    with closing(Bundle(path)) as bundle:
+        search = bundle.manifest.searches[0]
+        external = {name: bundle.read(name) for name in search.external}
+        module = torch_graph(bundle.read(search.file), "cpu", external, fused=True)
+        inputs = [torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in search.inputs]
+        _, code = run_and_get_code(torch.compile(module, fullgraph=True, dynamic=False), *inputs)
+    calls = "\n".join(code).partition("def call(")[2]
+    return {"library": calls.count("extern_kernels."), "fused": len(re.findall(r"^\s+cpp_fused\w*\(", calls, re.M))}
+
+
+@torch.inference_mode()
 def graphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each of WAYS to run the search graph of the bundle at `path`, and what it takes."""
-    bundle = Bundle(path)
-    try:
+    with closing(Bundle(path)) as bundle:
         search = bundle.manifest.searches[0]
         external = {name: bundle.read(name) for name in search.external}
         random = torch.Generator().manual_seed(0)
@@ -101,8 +121,6 @@ def graphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             graph, _ = captured(partial(module, *inputs))
             ready = round(perf_counter() - began, 1)
             yield name, {"us": microseconds(graph), "kernels": kernels(graph), "ready_s": ready}
-    finally:
-        bundle.close()
 
 
 @torch.inference_mode()
@@ -151,11 +169,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m trk.bench.gpu_ways", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument("--bundle", type=Path, action="append", default=[])
+    parser.add_argument("--count", action="store_true", help="Only count kernels, on the CPU.")
     parser.add_argument("--operators", action="store_true", help="Time single convolutions, too.")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     told: dict[str, Any] = {"machine": machine(), "gpus": gpus(), "versions": {**versions(), **cuda_versions()}}
     try:
+        for path in options.bundle if options.count else ():
+            print(f"{path.name}: {counted(path)} kernels", flush=True)
+        if options.count:
+            return 0
         if not torch.cuda.is_available():
             raise BackendError("this PyTorch sees no GPU: install a driver and a CUDA build of PyTorch")
         for path in options.bundle:

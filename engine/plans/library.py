@@ -53,10 +53,10 @@ class Library:
         """Whether a network can have the types of its ONNX graph; else (8.6) builder flags choose."""
         return self.flavour == "rtx" or hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED")
 
-    def need(self, value: T | None, what: str) -> T:
+    def need(self, value: T | None, what: str, advice: str = "") -> T:
         """Return `value` unless it is None or False; then raise BackendError with the logger's last words."""
         if value is None or value is False:
-            raise BackendError(advised(f"{self.title} can't {what}: {self.last_words()}"))
+            raise BackendError(advised(f"{self.title} can't {what}: {self.last_words()}") + advice)
         return value
 
     def make(self, kind: str, what: str, *arguments: Any) -> Any:

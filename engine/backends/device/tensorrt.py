@@ -47,9 +47,10 @@ class TensorRTBackend(DeviceBackend):
         runtime = self._library.make("Runtime", "start its runtime (is there a GPU, and its driver?)")
         self._engines = {}
         for graph in self._manifest.graphs:
-            engine = self._library.need(
-                runtime.deserialize_cuda_engine(built[graph.file]), f"load the plan of {graph.file}"
-            )
+            # TensorRT-RTX builds plans for cards that it then refuses to run on, such as an H100.
+            advice = ": take --backend onnxruntime, or full TensorRT ('trk-engine[tensorrt]')" if targets else ""
+            plan, what = built[graph.file], f"load the plan of {graph.file}"
+            engine = self._library.need(runtime.deserialize_cuda_engine(plan), what, advice)
             _check_signature(bundle, graph, engine)
             self._engines[graph.file] = engine
         self._allocate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import RLock
@@ -47,7 +48,7 @@ class TorchCuda(DeviceBackend):
         from ..torch_graph import torch_graph
 
         self._modules: dict[str, Module] = {}
-        self._compiled = compiled
+        compiled = compiled and os.environ.get("TORCH_COMPILE_DISABLE") != "1"  # PyTorch's own switch
         for graph in bundle.manifest.graphs:
             external = {name: bundle.read(name) for name in graph.external}
             fused = compiled and graph is not bundle.manifest.template  # which runs too seldom to wait for

@@ -5,6 +5,7 @@ ONNX Runtime stands for the engine and crops are OpenCV's to the byte, so that b
 
 import ctypes
 import gc
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,8 @@ from trk.engine.policy import POLICIES
 from trk.engine.stateless import Step
 from trk.errors import TrkError
 
+MOST_CALLS = 190
+"""Of functions, Python's and C's, in a frame of the tiny bundle, whose searches have three crops."""
 STREAM = 77
 """Of the first backend on the stand-in."""
 SIZE = np.array([[60.0, 50.0]], np.float32)
@@ -49,6 +52,21 @@ def test_a_frame_is_one_launch_and_one_wait(tiny_bundle, runtime, clip, expected
         assert runtime.calls == [("launch", STREAM), ("wait", STREAM)]
     assert found == expected
     assert runtime.made - made == {"cudaGraphLaunch": 4, "cudaStreamSynchronize": 4}
+
+
+def test_the_host_s_part_of_a_frame_stays_small(tiny_bundle, runtime, clip):
+    tracker = on_gpu(tiny_bundle, runtime)
+    tracker.init(clip.frames[0], clip.boxes[0])
+    tracker.update(clip.frames[1])
+    # Only the host counts: the device's answer is there at once.
+    tracker.backend._cuda._launch = tracker.backend._cuda._synchronize = lambda *_: (runtime.cudaError_t.cudaSuccess,)
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event) if event in ("call", "c_call") else None)
+    try:
+        tracker.update(clip.frames[2])
+    finally:
+        sys.setprofile(None)
+    assert 50 < len(calls) <= MOST_CALLS
 
 
 def test_init_makes_all_ready_that_a_frame_needs_and_captures_nothing_again(tiny_bundle, runtime, clip):

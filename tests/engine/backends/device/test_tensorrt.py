@@ -1,6 +1,7 @@
 """TensorRT on stand-ins: plans built once and found again, and every way to fail. Real builds: plans/test_build.py."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from cuda_stand_in import FakeRuntime, fake_tensorrt, tensorrt
@@ -10,6 +11,7 @@ from trk.engine.backends import load_backend
 from trk.engine.bundle import Bundle
 from trk.engine.plans import library
 from trk.engine.plans.build import CURRENT, Options, build
+from trk.engine.plans.bundle_plans import targets_for
 from trk.engine.plans.cache import keep, key_of, place, side_car
 from trk.engine.plans.library import Library
 
@@ -174,3 +176,26 @@ def test_missing_library_says_what_to_install(tiny_bundle, monkeypatch):
 def test_tensorrt_on_the_cpu_is_refused(tiny_bundle):
     with pytest.raises(BackendError, match="cuda only"):
         load_backend(Bundle(tiny_bundle), "tensorrt", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("capability", "targets"),
+    [("7.5", (CURRENT,)), ("8.0", ()), ("8.6", ()), ("8.9", ()), ("9.0", (CURRENT,)), ("12.0", ()), ("12.1", ())],
+)
+def test_rtx_builds_for_the_gpu_at_hand_where_its_default_leaves_that_out(capability, targets):
+    assert targets_for(capability) == targets
+
+
+def test_card_that_rtx_refuses_to_run_on_is_told_what_to_take(bundle_copy, runtime, monkeypatch):
+    plain = runtime.cudaGetDeviceProperties
+
+    def hopper(index):
+        code, about = plain(index)
+        return code, SimpleNamespace(**{**vars(about), "major": 9, "minor": 0})
+
+    monkeypatch.setattr(runtime, "cudaGetDeviceProperties", hopper)
+    with pytest.raises(
+        BackendError, match=r"can't load the plan of template.onnx: .*: take --backend onnxruntime"
+    ) as told:
+        tensorrt(bundle_copy, runtime, version="1.7.1.116", flavour="rtx", refuses={"load"})
+    assert "\n" not in str(told.value)
