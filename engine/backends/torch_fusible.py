@@ -1,13 +1,14 @@
 """Operators written so that torch.compile fuses them with their neighbours, where a library's kernel is slow.
 
-On an H200 cuDNN takes fifty microseconds for a depth-wise correlation or a dilated depth-wise convolution, and a
-product of one row takes two kernels (bench/NOTES.md); what is here becomes a part of one. Ordinary depth-wise
+On an H200 cuDNN takes fifty microseconds for a depth-wise correlation or a dilated depth-wise convolution, a product of
+one row takes two kernels, and the bias of a convolution one of its own (bench/NOTES.md). Ordinary depth-wise
 convolutions stay cuDNN's: written out they are no faster, and take PyTorch several times as long to compile.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -28,7 +29,10 @@ def fusible(kind: str, a: Attributes, shapes: Sequence[Shape], constant_weight: 
     if kind != "Conv" or x is None or weight is None or len(x) != 4 or len(weight) != 4:
         return None
     channels, _, rows, columns = weight
-    is_depthwise = 1 < channels == x[1] == a.get("group", 1) and rows * columns <= MOST_TAPS
+    groups = a.get("group", 1)
+    if groups == rows * columns == 1 and set(a.get("strides", (1,))) == {1} and not any(a.get("pads", ())):
+        return pointwise
+    is_depthwise = 1 < channels == x[1] == groups and rows * columns <= MOST_TAPS
     is_slow = not constant_weight or max(a.get("dilations", (1,))) > 1
     return depthwise if is_depthwise and is_slow else None
 
@@ -53,6 +57,14 @@ def depthwise(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = No
     if bias is not None:
         total = total + bias.float().reshape(1, -1, 1, 1)
     return total.to(weight.dtype)
+
+
+def pointwise(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return a convolution by single weights as a matrix product, which adds the bias in the same kernel."""
+    targets, channels, height, width = x.shape
+    rows, matrix = x.permute(0, 2, 3, 1).reshape(-1, channels), weight.reshape(weight.shape[0], channels).t()
+    product = rows @ matrix if bias is None else torch.addmm(bias, rows, matrix)
+    return product.reshape(targets, height, width, -1).permute(0, 3, 1, 2)
 
 
 def row_times_matrix(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

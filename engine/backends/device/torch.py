@@ -121,22 +121,24 @@ class _TorchGraph:
 
     @contextmanager
     def _at_work(self, what: str) -> Iterator[None]:
-        """PyTorch's settings for a run: no gradients, and products of FP32 that are FP32, not TF32."""
+        """PyTorch's settings for a run: no gradients, products of FP32 that are FP32, and FP16 that is summed in it."""
         torch = self._torch
         matmul: Any = torch.backends.cuda.matmul
-        name: str = "allow_tf32"
-        exact: Any = False
+        wanted: dict[str, Any] = {"allow_tf32": False, "allow_fp16_reduced_precision_reduction": False}
         try:
-            before = matmul.allow_tf32
+            before = {name: getattr(matmul, name) for name in wanted}
         except RuntimeError:  # the caller has set it by its newer name, and PyTorch mixes the two in no way
-            name, exact, before = "fp32_precision", "ieee", matmul.fp32_precision
+            wanted = {"fp32_precision": "ieee", "allow_fp16_reduced_precision_reduction": False}
+            before = {name: getattr(matmul, name) for name in wanted}
         convolutions = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
         with translated("PyTorch", f"{what} {self._graph.file}", RuntimeError), torch.inference_mode(), convolutions:
-            setattr(matmul, name, exact)
+            for name, value in wanted.items():
+                setattr(matmul, name, value)
             try:
                 yield
             finally:
-                setattr(matmul, name, before)
+                for name, value in before.items():
+                    setattr(matmul, name, value)
 
 
 class _Memory:

@@ -137,6 +137,10 @@ FUSED = {
     ),
     "depth-wise, dilated": ("Conv", {"group": 3, "dilations": [2, 3], "pads": [2, 3, 2, 3]}, ["bias"], (3, 1, 3, 3)),
     "a weight that is too large": ("Conv", {"group": 3}, [], (3, 1, 8, 8)),
+    "single weights": ("Conv", {}, [], (3, 3, 1, 1)),
+    "single weights, with a bias": ("Conv", {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0]}, ["bias"], (3, 3, 1, 1)),
+    "single weights in steps": ("Conv", {"strides": [2, 2]}, ["bias"], (3, 3, 1, 1)),
+    "single weights, padded": ("Conv", {"pads": [1, 1, 1, 1]}, ["bias"], (3, 3, 1, 1)),
     "a row times a matrix": ("Gemm", {"transB": 1, "alpha": 0.5, "beta": 2.0}, ["bias"], (3, 5)),
     "a row times a matrix as it is": ("Gemm", {}, [], (5, 3)),
 }
