@@ -29,7 +29,6 @@ class Ahead(Source):
         self._queue: queue.Queue[Frame | BaseException] = queue.Queue(depth)
         self._stop = threading.Event()
         self._ended = False
-        self._peeked: Frame | BaseException | None = None
         # A daemon: a read that blocks for ever (a pipe, a dead disk) must not keep the process from ending.
         self._thread = threading.Thread(target=self._read, name="trk-decode", daemon=True)
         self._thread.start()
@@ -38,19 +37,11 @@ class Ahead(Source):
         """The next frame; what the source raised where it ended."""
         if self._ended:
             raise StopIteration
-        item = self._queue.get() if self._peeked is None else self._peeked
-        self._peeked = None
+        item = self._queue.get()
         if isinstance(item, Frame):
             return item
         self._ended = True
         raise item
-
-    def peek(self) -> Frame | None:
-        """The frame that comes next, where it is decoded already."""
-        if self._peeked is None and not self._ended:
-            with contextlib.suppress(queue.Empty):
-                self._peeked = self._queue.get_nowait()
-        return self._peeked if isinstance(self._peeked, Frame) and not self._ended else None
 
     def close(self) -> None:
         """Stop reading; more than once is fine."""

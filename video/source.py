@@ -71,10 +71,6 @@ class Source(ABC):
     def __next__(self) -> Frame:
         """The next frame; StopIteration after the last."""
 
-    def peek(self) -> Frame | None:
-        """The frame that comes next, where it was read already; None: it is not known yet. Nothing is waited for."""
-        return None
-
     def ready(self) -> bool:
         """Whether there is something to be had without waiting for it to happen: a stream's next frame, or its end."""
         return True

@@ -1,6 +1,5 @@
 import threading
 from pathlib import Path
-from time import sleep
 
 import numpy as np
 import pytest
@@ -107,36 +106,3 @@ def test_closing_wakes_a_reader_in_another_thread(tmp_path: Path) -> None:
     reader.join(10)
     assert not reader.is_alive()
     assert rest == []
-
-
-def test_next_frame_is_shown_before_it_is_taken_and_nothing_is_waited_for(tmp_path: Path) -> None:
-    release = threading.Event()
-
-    class Slow(Source):
-        name, size_wh, fps, count = "slow", (4, 4), 25.0, 2
-
-        def __init__(self) -> None:
-            self.left = [Frame(n, n / 25, np.zeros((4, 4, 3), np.uint8)) for n in range(2)]
-
-        def __next__(self) -> Frame:
-            release.wait(10)
-            if not self.left:
-                raise StopIteration
-            return self.left.pop(0)
-
-        def close(self) -> None:
-            release.set()
-
-    with Ahead(Slow()) as ahead:
-        assert ahead.peek() is None
-        release.set()
-        first = next(ahead)
-        while (second := ahead.peek()) is None:
-            sleep(0.001)
-        assert ahead.peek() is second
-        assert next(ahead) is second
-        assert (first.index, second.index) == (0, 1)
-        assert list(ahead) == []
-        assert ahead.peek() is None
-    assert Slow().peek() is None
-    assert threads() == []
