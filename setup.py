@@ -56,6 +56,9 @@ EXTRAS["dev"] = [
     *EXTRAS["docs"],
     *EXTRAS["eval"],
     *EXTRAS["trax"],
+    # Compile the GPU's kernels, and check every call of CUDA, without a GPU.
+    "cuda-bindings>=13; sys_platform == 'linux'",
+    "nvidia-cuda-nvrtc>=13; sys_platform == 'linux'",
     "got10k==0.1.3",
     "six",
     "pre-commit>=4",
