@@ -1,7 +1,7 @@
-"""Frames that already lie on a GPU: whatever speaks `__cuda_array_interface__` or DLPack, read without a library.
+"""Frames that are on a GPU already: whatever speaks `__cuda_array_interface__` or DLPack, read without a library.
 
-PyTorch, CuPy, Numba, PyCUDA and PyNvVideoCodec do. Nothing is copied here: what is read is where the pixels lie, and
-what has to be waited for before they are there.
+PyTorch, CuPy, Numba, PyCUDA and PyNvVideoCodec do. Nothing is copied here: what is read is the address of the pixels,
+and what has to be waited for before they are there.
 
 Source: the CUDA Array Interface, version 3 (Numba's documentation); dmlc/dlpack:include/dlpack/dlpack.h.
 """
@@ -61,7 +61,7 @@ AnyFrame = Any
 
 
 def as_frame(frame: Any, device: str) -> Frame:
-    """Return `frame`, checked: an array of the host's as it is, what lies on a GPU as a `DeviceFrame`.
+    """Return `frame`, checked: an array of the host's as it is, one on a GPU as a `DeviceFrame`.
 
     `device`: where the backend runs. Raises FrameError, in one line that says what to change.
     """
@@ -123,7 +123,7 @@ def _from_dlpack(frame: Any) -> DeviceFrame:
     _check(shape, kind == (_UINT, 8, 1), f"DLPack type {kind}", strides)
     height, width, channels = shape
     address = int(tensor.data or 0) + tensor.byte_offset
-    # A capsule nobody consumes gives its memory back when it goes: it stays with the frame.
+    # A capsule that was not consumed frees its memory when it is collected: it stays with the frame.
     stride = strides[0] if strides else 0
     return DeviceFrame(address, (height, width, channels), (frame, capsule), tensor.device_id, DEFAULT_STREAM, stride)
 

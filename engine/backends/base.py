@@ -50,7 +50,7 @@ class CropsFrames(Protocol):
 
 
 class Runner(Protocol):
-    """A loaded graph with memory of its own."""
+    """A loaded graph and the memory it reads and writes."""
 
     crops: Crops
 
@@ -74,7 +74,7 @@ class Backend(ABC):
 
     @abstractmethod
     def _runner(self, graph: Graph) -> Runner:
-        """Return `graph`, as it was loaded, with memory of its own."""
+        """Return a runner of `graph`, which was loaded already, with separate memory."""
 
     def _allocate(self) -> None:
         manifest = self._manifest
@@ -87,7 +87,7 @@ class Backend(ABC):
         """The same for each search graph."""
 
     def lane(self) -> Backend:
-        """The same loaded network with memory of its own: what one thread more needs. Kernels serve all lanes."""
+        """The same loaded network with separate memory, for another thread. Kernels serve all lanes."""
         lane = copy.copy(self)
         lane._allocate()
         return lane
@@ -113,7 +113,7 @@ class Backend(ABC):
         return sorted((batch.targets for batch in self._manifest.searches[graph].batches), reverse=True)
 
     def prepare(self, targets: int) -> None:
-        """Make ready what searches for up to so many targets at once: nobody needs it who follows one."""
+        """Prepare the graphs for up to `targets` at once, which trackers of a single target never need."""
         for graph in range(len(self._manifest.searches)):
             for count in self.batches(graph):
                 if count <= targets:

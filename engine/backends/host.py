@@ -20,7 +20,7 @@ HostKernels = dict[str, Array]
 
 
 class BoundGraph(Protocol):
-    """A loaded graph that reads and writes arrays of ours."""
+    """A loaded graph that reads and writes given arrays."""
 
     def bind(self, arrays: Mapping[str, Array]) -> None:
         """Read inputs and write outputs of these names there from now on."""
@@ -38,7 +38,7 @@ class HostBackend(Backend):
 
     @abstractmethod
     def _bound(self, graph: Graph) -> BoundGraph:
-        """Return `graph` as it was loaded, to be bound to memory of its own."""
+        """Return the loaded `graph`, to be bound to separate arrays."""
 
     def _runner(self, graph: Graph) -> HostRunner:
         return HostRunner(self._bound(graph), graph)
@@ -58,7 +58,7 @@ class HostBackend(Backend):
 
 
 class HostRunner:
-    """A bound graph with arrays of its own."""
+    """A bound graph and its arrays."""
 
     def __init__(self, graph: BoundGraph, described: Graph):
         self._graph = graph
@@ -73,7 +73,7 @@ class HostRunner:
         self._output = SearchOutput(*(arrays.get(name, np.zeros(0)) for name in SearchOutput._fields))
 
     def template(self, size: Floats, params: Floats) -> HostKernels:
-        """Return the kernels by name, in arrays that are theirs."""
+        """Return the kernels by name, in new arrays."""
         kernels = {tensor.name: _zeros(tensor) for tensor in self._outputs}
         self._graph.bind(kernels)
         self._run(size, params)

@@ -67,21 +67,21 @@ def _import() -> Any:
 
 
 def _compiled(core: Any, bundle: Bundle, graph: Graph, properties: dict[str, str]) -> Any:
-    """Return `graph` compiled. What it reads beside it comes from the manifest, hashes checked."""
+    """Return `graph` compiled. Its external weights come from the bundle, hashes checked."""
     model = bundle.read(graph.file)
     try:
         if not graph.external:
             read = core.read_model(model, b"")
             compiled = core.compile_model(read, "CPU", properties)
         else:
-            # External weights are read from a file beside the graph, and nowhere else, until the model stands.
+            # OpenVINO reads external weights only from a file next to the graph, while it loads.
             with tempfile.TemporaryDirectory(prefix="trk-openvino-") as folder:
                 for name, data in {graph.file: model, **{name: bundle.read(name) for name in graph.external}}.items():
                     (Path(folder) / name).write_bytes(data)
                 compiled = core.compile_model(core.read_model(Path(folder) / graph.file), "CPU", properties)
     except BundleError:
         raise
-    except Exception as error:  # OpenVINO raises RuntimeError and types of its own
+    except Exception as error:  # OpenVINO raises RuntimeError and its own types
         raise BundleError(f"{bundle.path}: OpenVINO can't load {graph.file}: {last_line(error)}") from None
     check_signature(bundle, graph, _signature(compiled.inputs), _signature(compiled.outputs))
     return compiled

@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime: weights from the bundle's checked bytes, the provider that was asked for or none."""
+"""Sessions of ONNX Runtime: weights from the bundle's checked bytes, the requested provider or none."""
 
 import os
 from collections.abc import Mapping
@@ -63,10 +63,10 @@ def open_session(
         options.intra_op_num_threads = threads
     # Workers sleep between frames: no slower here, and a tracker that waits for its camera leaves the cores alone.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # What a graph reads beside it comes from the manifest, hashes checked: no folder is given to the runtime.
+    # External weights come from the bundle, hashes checked: the runtime gets no folder.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     options.add_session_config_entry("session.disable_cpu_ep_fallback", str(int(strict)))
-    # ONNX Runtime reads these bytes where they lie until the session stands: they have to live that long.
+    # ONNX Runtime reads these bytes in place while it loads: they have to live that long.
     external = {name: bundle.read(name) for name in graph.external}
     if external:
         _add_external(ort, options, external)
@@ -74,7 +74,7 @@ def open_session(
     try:
         # Its Python part would try again on the CPU after some errors, and tell that on stdout.
         session = ort.InferenceSession(model, options, providers=[(provider, dict(settings or {}))], enable_fallback=0)
-    except Exception as error:  # ONNX Runtime raises many types of its own
+    except Exception as error:  # ONNX Runtime raises many types
         kind = BackendError if is_full(first_line(error)) else BundleError
         raise kind(advised(f"{bundle.path}: ONNX Runtime can't load {graph.file}: {first_line(error)}")) from None
     del external

@@ -1,7 +1,7 @@
 """Operators written so that torch.compile fuses them with their neighbours, where a library's kernel is slow.
 
 On an H200 cuDNN takes fifty microseconds for a depth-wise correlation or a dilated depth-wise convolution, a product of
-one row takes two kernels, and the bias of a convolution one of its own (bench/NOTES.md). Ordinary depth-wise
+one row takes two kernels, and the bias of a convolution is a separate one (bench/NOTES.md). Ordinary depth-wise
 convolutions stay cuDNN's: written out they are no faster, and take PyTorch several times as long to compile.
 """
 

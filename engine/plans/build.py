@@ -9,7 +9,7 @@ from ...errors import BackendError
 from .library import Library
 
 CURRENT = "current"
-"""In the place of a compute capability: that of the GPU at hand."""
+"""In the place of a compute capability: that of the GPU in this machine."""
 
 
 class Options(NamedTuple):
@@ -18,7 +18,7 @@ class Options(NamedTuple):
     precision: str
     """What the manifest says of the graph."""
     capabilities: tuple[str, ...] = ()
-    """Compute capabilities, such as "8.6", that TensorRT-RTX builds for, or CURRENT: the GPU at hand.
+    """Compute capabilities, such as "8.6", that TensorRT-RTX builds for, or CURRENT: the GPU in this machine.
 
     None: its default, 8.0 and later.
     """
@@ -45,7 +45,7 @@ def build(
     `external`: files that hold weights of it, by the name the graph has for them.
 
     FP32 graphs are built without TF32, whose ten bits are not FP32. FP16 graphs bring their types; TensorRT 8.6, which
-    can't be told so, is asked to obey them.
+    has no such network, is set to obey them.
     """
     library.forget()
     builder = library.make("Builder", "start its builder (is there a GPU, and its driver?)")
@@ -66,7 +66,7 @@ def build(
 def _parsed(parser: Any, model: bytes, external: Mapping[str, bytes]) -> bool:
     if not external:
         return bool(parser.parse(model))
-    # TensorRT reads such weights from files only; what a bundle holds was checked, and may lie in a zip.
+    # TensorRT reads such weights from files only; a bundle's were checked, and may be in a zip.
     with TemporaryDirectory() as folder:
         for name, data in external.items():
             Path(folder, name).write_bytes(data)

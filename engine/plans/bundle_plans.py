@@ -35,9 +35,9 @@ def plans(
 ) -> dict[str, bytes]:
     """Return the plan of each graph of `bundle` by its file name, building what the cache lacks.
 
-    `gpu` names what the plans are for; `device` is the compute capability of the GPU at hand, for which a plan that
-    names it among others will do. `say` is told why one is built. A
-    plan for another GPU, version, precision or export is left alone and never used. Raises BackendError.
+    `gpu` names what the plans are for; `device` is the compute capability of the GPU in this machine, for which a plan
+    that names it among others will do. `say` gets the reason why one is built. A plan for another GPU, version,
+    precision or export is left alone and never used. Raises BackendError.
     """
     folder = folder or place(bundle)
     timings = folder / f"timing-{library.flavour}-{library.version}-{_plain(gpu)}.cache"

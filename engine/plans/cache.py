@@ -13,7 +13,7 @@ from ..bundle import Bundle
 
 FOLDER = "plans"
 CACHE_VARIABLE = "TRK_CACHE"
-"""Environment variable: where plans of bundles lie that can't hold them (.trk files, read-only folders)."""
+"""Environment variable: the folder for plans of bundles that can't hold them (.trk files, read-only folders)."""
 
 Say = Callable[[str], None]
 
@@ -47,7 +47,7 @@ def key_of(bundle: Bundle, graph: str, runtime: str, version: str, gpu: str, fla
 
 
 def place(bundle: Bundle) -> Path:
-    """Return where plans of `bundle` lie: inside it, or in the user's cache where it is a file or read-only."""
+    """Return the folder for plans of `bundle`: inside it, or in the user's cache where it is a file or read-only."""
     if bundle.path.is_dir() and os.access(bundle.path, os.W_OK):
         return bundle.path / FOLDER
     cache = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "trk"

@@ -79,7 +79,7 @@ class Library:
         self._lines.clear()
 
     def network_flags(self) -> int:
-        """Return the flags of `create_network`: 8.6 wants an explicit batch, 10 strong typing asked for."""
+        """Return the flags of `create_network`: 8.6 wants an explicit batch, 10 a flag for strong typing."""
         flags, kinds = 0, self.module.NetworkDefinitionCreationFlag
         if self.strongly_typed and hasattr(kinds, "STRONGLY_TYPED"):
             flags |= 1 << int(kinds.STRONGLY_TYPED)

@@ -33,7 +33,7 @@ class DeviceBackend(Backend):
 
     @abstractmethod
     def _loaded(self, graph: Graph) -> LoadedGraph:
-        """Return `graph` as it was loaded, to be bound to memory of its own."""
+        """Return the loaded `graph`, to be bound to separate memory."""
 
     def _allocate(self) -> None:
         self._staging = Staging(self._cuda)

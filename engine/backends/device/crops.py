@@ -43,7 +43,7 @@ def crop_kernels(cuda: Cuda) -> dict[str, Kernel]:
 
 
 def check_device(frame: DeviceFrame, index: int) -> None:
-    """Raise FrameError where `frame` lies on another GPU than number `index`."""
+    """Raise FrameError where `frame` is on another GPU than number `index`."""
     if frame.device not in (None, index):
         raise FrameError(
             f"this frame lies on GPU {frame.device} and the backend runs on GPU {index}: copy the frame there first "
@@ -136,7 +136,7 @@ class CropTable:
         return part
 
     def place(self, number: int, frame: Frame, cut: Square, fill: Image) -> None:
-        """Let crop `number` be the square `cut` of `frame`, `fill` outside it. Row 0 begins the table anew."""
+        """Let crop `number` be the square `cut` of `frame`, `fill` outside it. Row 0 starts a new table."""
         x, y, side, _ = cut
         frame_height, frame_width, _ = frame.shape
         left, top = max(x, 0), max(y, 0)

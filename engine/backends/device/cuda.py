@@ -20,7 +20,7 @@ from ...runtime_errors import advised
 Array = NDArray[Any]
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")
 TIMED, UNTIMED = 0, 2
-"""Flags of cudaEventCreateWithFlags: an event that tells the time, and one that is cheaper to wait for."""
+"""Flags of cudaEventCreateWithFlags: an event with a timestamp, and one that is cheaper to wait for."""
 MAPPED = 2
 """Flag of cudaHostAlloc: kernels may read the memory, too."""
 INSTALL = "pip install -U 'cuda-python[all]', or 'trk-engine[gpu]', [tensorrt] or [rtx]"
@@ -66,7 +66,7 @@ class _Pool:
 
 
 class CudaGraph:
-    """A graph that is ready to launch; given back when nobody has it any more."""
+    """A graph that is ready to launch; destroyed with its last reference."""
 
     __slots__ = ("__weakref__", "handle", "owner")
 
@@ -77,7 +77,7 @@ class CudaGraph:
 
 
 class Cuda:
-    """One GPU, and one stream of its own on it.
+    """One GPU, and one stream on it.
 
     Raises BackendError where there is no GPU, no driver, or a driver older than the runtime.
     """
@@ -253,7 +253,7 @@ class Cuda:
 
     def _give_back_with(self, owner: object, name: str, handle: Any) -> None:
         """Call `name` of CUDA with `handle` when `owner` goes."""
-        # Its error code would reach nobody: a device that went away has freed it, too.
+        # An error is ignored: a device that was lost has freed it, too.
         weakref.finalize(owner, getattr(self.bindings.runtime, name), handle)
 
     def _reason(self, code: Any, what: str) -> str:

@@ -157,7 +157,7 @@ class GraphRunner:
         self._timer = DeviceTimer(cuda)
 
     def template(self, size: Array, params: Array) -> DeviceKernels:
-        """Return the kernels, in device memory of their own."""
+        """Return the kernels, in new device memory."""
         with self._lock:
             self._run(self._steps, size, params)
             kernels = DeviceKernels(self._cuda, self._layout)

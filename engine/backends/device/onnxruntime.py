@@ -1,4 +1,4 @@
-"""ONNX Runtime on a GPU: everything bound on the device, in a stream of ours, replayed from its own CUDA graphs.
+"""ONNX Runtime on a GPU: everything bound on the device, in the engine's stream, replayed from its own CUDA graphs.
 
 ONNX Runtime captures a graph itself, one for each set of addresses: a search is a launch before it, its replay, and a
 launch behind it.
@@ -24,7 +24,7 @@ from .cuda import Cuda, CudaGraph
 
 log = logging.getLogger(__name__)
 NUMBERS = count(1)
-"""Of captured graphs: each set of addresses has one of its own, in whichever session."""
+"""Numbers of captured graphs: one for each set of addresses, whatever its session."""
 
 
 class OnnxRuntimeCuda(DeviceBackend):
@@ -43,7 +43,7 @@ class OnnxRuntimeCuda(DeviceBackend):
         self._allocate()
 
     def lane(self) -> OnnxRuntimeCuda:
-        """The same sessions, which have one stream, with buffers of its own: lanes take turns."""
+        """The same sessions with separate buffers. They share one stream: lanes wait for each other."""
         lane = copy.copy(self)
         lane._allocate()
         return lane
@@ -51,12 +51,12 @@ class OnnxRuntimeCuda(DeviceBackend):
     def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> tuple[Any, bool]:
         """Return a session and whether it captures graphs. The template's runs too seldom for that.
 
-        ONNX Runtime captures nothing of which a part runs on the CPU; of the template that is asked apart. A graph that
-        runs otherwise says so.
+        ONNX Runtime captures no graph of which a part runs on the CPU; for the template, that is checked separately. A
+        graph that runs otherwise is reported.
         """
         settings = {"device_id": str(self._cuda.index), "user_compute_stream": str(int(self._cuda.stream))}
         if self._manifest.precision == "fp32":
-            settings["use_tf32"] = "0"  # ten bits, and FP32 was asked for
+            settings["use_tf32"] = "0"  # it has ten bits, and the bundle is FP32
         captures = graph is not self._manifest.template
         wanted, else_ = (
             ({**settings, "enable_cuda_graph": "1"}, "without a CUDA graph, kernel by kernel")

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class TensorRTBackend(DeviceBackend):
     """Runs a bundle in TensorRT or TensorRT-RTX.
 
-    Plans come from the bundle's cache or are built first, which takes minutes with full TensorRT; `say` is told.
+    Plans come from the bundle's cache or are built first, which takes minutes with full TensorRT; `say` gets the reason.
     Raises BackendError where a library, a GPU or its driver is missing: the CPU never stands in.
     """
 
@@ -56,7 +56,7 @@ class TensorRTBackend(DeviceBackend):
         self._allocate()
 
     def lane(self) -> TensorRTBackend:
-        """The same plans with buffers, contexts and a stream of its own."""
+        """The same plans with separate buffers, contexts and stream."""
         lane = copy.copy(self)
         lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
         lane._allocate()
@@ -67,7 +67,7 @@ class TensorRTBackend(DeviceBackend):
 
 
 class _Plan:
-    """One plan with a context of its own."""
+    """One plan and its execution context."""
 
     warm_up = 1
 

@@ -58,7 +58,7 @@ class TorchCuda(DeviceBackend):
         self._allocate()
 
     def lane(self) -> TorchCuda:
-        """The same weights with buffers and a stream of its own."""
+        """The same weights with separate buffers and stream."""
         lane = copy.copy(self)
         lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
         lane._allocate()
