@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 class TensorRTBackend(DeviceBackend):
     """Runs a bundle in TensorRT or TensorRT-RTX.
 
-    Plans come from the bundle's cache or are built first, which takes minutes with full TensorRT; `say` gets the reason.
+    Plans come from the bundle's cache, or are built first, which takes full TensorRT minutes; `say` gets the reason.
     Raises BackendError where a library, a GPU or its driver is missing: the CPU never stands in.
     """
 
