@@ -86,19 +86,19 @@ def _read_weights(path: Path) -> int:
 
 
 def _plan_key() -> Any:
-    from trk.engine.backends.plans import Key
+    from trk.engine.plans.cache import Key
 
     return Key("search.onnx", "0" * 64, "TensorRT", "10", "a GPU", "fp32")
 
 
 def _write_plan(path: Path, which: int) -> None:
-    from trk.engine.backends.plans import keep
+    from trk.engine.plans.cache import keep
 
     keep(path, _plan_key(), bytes([which]) * 1000)
 
 
 def _read_plan(path: Path) -> int:
-    from trk.engine.backends.plans import find
+    from trk.engine.plans.cache import find
 
     plan, why = find(path, _plan_key())
     if plan is None:  # a cache: what is not whole is not used

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cuda_stand_in import FakeRuntime
 from nano import nano_bundle
+from torch_stand_in import torch_cuda
 
 from trk.bench.stages import TRACKING
 from trk.cli.bench import command
 from trk.cli.command import EXIT_ERROR, EXIT_INTERRUPTED, run
+from trk.engine.backends import _LOADERS
 from trk.engine.bundle import Bundle
 from trk.engine.tracker import Tracker
 from trk.errors import BackendError
@@ -164,15 +167,23 @@ def test_gpus_are_told_in_json_and_markdown(clip, tiny_trk, monkeypatch, tmp_pat
     assert "GPU: Stand-in GPU, SM 345 of 1980 MHz, driver 580.1" in (tmp_path / "a.md").read_text()
 
 
+class Timed(FakeRuntime):
+    """Seven milliseconds lie between any two moments."""
+
+    def cudaEventElapsedTime(self, before, after):  # noqa: N802
+        return self._done("cudaEventElapsedTime", 7.0)
+
+
 def test_parts_by_the_devices_clock_are_told_where_a_backend_can(clip, tiny_trk, monkeypatch, tmp_path, capsys):
     words = [str(clip.video), "--init", clip.init, "--bundle", str(tiny_trk), *QUICK, "--json", "-"]
     words += ["--backend", "torch", "--backend", "onnxruntime", "--markdown", str(tmp_path / "a.md")]
-    # What --device cuda brings is asked of a CPU, whose backend torch can tell, too.
     monkeypatch.setattr("trk.cli.bench.on_device", lambda device: True)
+    monkeypatch.setitem(_LOADERS, "torch", lambda bundle, *_: torch_cuda(bundle, Timed(), monkeypatch))
     assert run(command, words) == 0
     printed = capsys.readouterr()
     torch, onnxruntime = json.loads(printed.out)["entries"]
-    assert torch["device"]["compute"]["median_ms"] > torch["device"]["download"]["median_ms"] > 0
+    parts = [torch["device"][part]["median_ms"] for part in ("upload", "compute", "download")]
+    assert parts == pytest.approx([7.0] * 3)
     assert torch["device"]["runs"] == 50
     assert onnxruntime["device"] is None
     assert "a search by the device's clock" in printed.err
