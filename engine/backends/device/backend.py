@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from threading import RLock
 from typing import Any
@@ -42,6 +43,13 @@ class DeviceBackend(Backend):
     def _runner(self, graph: Graph) -> GraphRunner:
         shared = self._cuda, self._lock, self._functions, self._staging, self._layout
         return GraphRunner(*shared, self._loaded(graph), graph)
+
+    def lane(self) -> DeviceBackend:
+        """The same loaded graphs with separate memory, captures and stream."""
+        lane = copy.copy(self)
+        lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
+        lane._allocate()
+        return lane
 
     def cropper(self, rule: CropRule) -> DeviceCropper:
         """Return what cuts crops for this backend."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable
-from threading import RLock
 from typing import Any
 
 from ....errors import BackendError
@@ -54,13 +52,6 @@ class TensorRTBackend(DeviceBackend):
             _check_signature(bundle, graph, engine)
             self._engines[graph.file] = engine
         self._allocate()
-
-    def lane(self) -> TensorRTBackend:
-        """The same plans with separate buffers, contexts and stream."""
-        lane = copy.copy(self)
-        lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
-        lane._allocate()
-        return lane
 
     def _loaded(self, graph: Graph) -> _Plan:
         return _Plan(self._library, self._engines[graph.file], graph, self._cuda)

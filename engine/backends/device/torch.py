@@ -6,12 +6,10 @@ Triton the operators run one by one, and a line says so.
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -56,13 +54,6 @@ class TorchCuda(DeviceBackend):
                 module = torch_graph(bundle.read(graph.file), "cuda", external, fused=fused)
                 self._modules[graph.file] = self._compile(module) if fused else module
         self._allocate()
-
-    def lane(self) -> TorchCuda:
-        """The same weights with separate buffers and stream."""
-        lane = copy.copy(self)
-        lane._cuda, lane._lock = self._cuda.with_new_stream(), RLock()
-        lane._allocate()
-        return lane
 
     def _loaded(self, graph: Graph) -> _TorchGraph:
         return _TorchGraph(self._torch, self._cuda, self._modules[graph.file], graph)
