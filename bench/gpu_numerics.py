@@ -34,8 +34,6 @@ from .store import write_bytes
 FRAMES = 20
 LEAST_OVERLAP = {"fp32": 0.999, "fp16": 0.99, "int8": 0.97}
 """Mean overlap below which a way to run a bundle is called different, by the bundle's precision."""
-LEAST_ON_GPU = 0.98
-"""The same on a GPU, which cuts the crops: a pixel that lies between two grey levels may fall to either there."""
 GATE_OVERLAP = 0.5
 """What lets a session go on: less is no rounding."""
 
@@ -81,7 +79,7 @@ def compare(bundle: Bundle, clip: Clip, backend: str, device: str, places: Seque
             result = other.update(frame)
             boxes.append(result.box)
             scores.append(result.score)
-        yield {**_about(bundle, backend, other, place), **_apart(reference, boxes, scores, _least(bundle, other))}
+        yield {**_about(bundle, backend, other, place), **_apart(reference, boxes, scores, _least(bundle))}
 
 
 def _about(bundle: Bundle, backend: str, tracker: Tracker, place: str) -> dict[str, Any]:
@@ -98,9 +96,8 @@ def _about(bundle: Bundle, backend: str, tracker: Tracker, place: str) -> dict[s
     }
 
 
-def _least(bundle: Bundle, tracker: Tracker) -> float:
-    least = LEAST_OVERLAP.get(bundle.manifest.precision, LEAST_OVERLAP["fp16"])
-    return min(least, 1.0 if tracker.backend.device == "cpu" else LEAST_ON_GPU)
+def _least(bundle: Bundle) -> float:
+    return LEAST_OVERLAP.get(bundle.manifest.precision, LEAST_OVERLAP["fp16"])
 
 
 def _apart(reference: Reference, boxes: list[Box], scores: list[float], least: float) -> dict[str, Any]:
