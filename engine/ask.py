@@ -1,21 +1,21 @@
 """What a tracker asks its network, and what it is told: one search region, and what was found in it."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from math import isfinite, nan
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.base import SearchOutput
-from .result import Result
+from .result import Box
 from .state import State
 from .target import Target
 
 Point = tuple[float, float]
 
 
-class Ask(NamedTuple):
+@dataclass(slots=True)
+class Ask:
     """A region to search."""
 
     state: State
@@ -29,7 +29,8 @@ class Ask(NamedTuple):
     params: NDArray[np.float32]
 
 
-class Look(NamedTuple):
+@dataclass(slots=True)
+class Look:
     """What the search graph found around one place of the frame."""
 
     centre: Point
@@ -39,30 +40,26 @@ class Look(NamedTuple):
     score: float
 
 
-class Cut(NamedTuple):
-    """A region as it was cut."""
-
-    centre: Point
-    pixels: float
-    """Crop pixels to one of the frame's."""
-
-    def look(self, found: SearchOutput, row: int) -> Look:
-        """Return what row `row` of the network's results means in the frame: without a finite box, the score is NaN."""
-        pixels = self.pixels
-        dx, dy, w, h = found.box[row].tolist()
-        moved = dx / pixels, dy / pixels, w / pixels, h / pixels
-        score = found.score.item(row) if isfinite(sum(moved)) else nan
-        return Look(self.centre, moved, score)
-
-
-Turn = Generator[list[Ask], list[Look], Result]
+Cut = tuple[Point, float]
+"""A region as it was cut: its centre, in frame pixels, and the crop's pixels to one of the frame's."""
+Found = tuple[Box, float, float | None]
+"""What a frame brought: box, score, confidence, as in `Result`."""
+Turn = Generator[list[Ask], list[Look], Found]
 """One frame for one target, without the searches: yields what to look for, is sent what was found."""
 
 
-def next_asks(turn: Turn, answers: list[Look] | None) -> list[Ask] | Result:
-    """Send `turn` its answers, None at first; return what it asks next, or its result."""
+def look_at(cut: Cut, box: Sequence[float], score: float) -> Look:
+    """Return what the network's `box` and `score` mean in the frame: without a finite box, the score is NaN."""
+    centre, pixels = cut
+    dx, dy, w, h = box
+    moved = dx / pixels, dy / pixels, w / pixels, h / pixels
+    return Look(centre, moved, score if isfinite(sum(moved)) else nan)
+
+
+def next_asks(turn: Turn, answers: list[Look] | None) -> list[Ask] | Found:
+    """Send `turn` its answers, None at first; return what it asks next, or what the frame brought."""
     try:
         return next(turn) if answers is None else turn.send(answers)
     except StopIteration as end:
-        result: Result = end.value
-        return result
+        found: Found = end.value
+        return found

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
-from .geometry import CropRule, round_as, square
+from .geometry import CropRule, Squares, round_as
 
 Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
@@ -60,6 +60,7 @@ class Cropper:
 
     def __init__(self, rule: CropRule):
         self.rule = rule
+        self._squares = Squares(rule)
         self._memory = np.empty(0, np.uint8)
 
     def cut(
@@ -76,7 +77,7 @@ class Cropper:
             first = (centre[0] + self.rule.centre_shift - reach, centre[1] + self.rule.centre_shift - reach)
             _sample(frame, first, 2 * reach / (out.shape[0] - 1), fill, out)
             return centre
-        x0, y0, s, middle = square(self.rule, centre, side)
+        x0, y0, s, middle = self._squares.at(centre, side)
         height, width = frame.shape[:2]
         if x0 >= 0 and y0 >= 0 and x0 + s <= width and y0 + s <= height:
             _resize(frame[y0 : y0 + s, x0 : x0 + s], out)

@@ -23,11 +23,11 @@ _CUDA = (2, 13)
 """Kinds of DLPack's devices: a GPU's memory, and memory that a GPU and the host share."""
 DEFAULT_STREAM = 1
 """CUDA's own number of the stream that is every program's."""
-_UINT = 1
-"""DLPack's code of unsigned whole numbers."""
+_UINT8 = (1, 8, 1)
+"""DLPack's code, bits and lanes of uint8."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)  # one for every frame: to make a frozen one takes three times as long
 class DeviceFrame:
     """A frame in a GPU's memory: uint8 [H, W, 3] BGR, its rows `pitch` bytes apart."""
 
@@ -86,7 +86,8 @@ def as_frame(frame: Any, device: str) -> Frame:
 def _from_interface(frame: Any, described: dict[str, Any]) -> DeviceFrame:
     shape = tuple(described["shape"])
     strides = described.get("strides")
-    _check(shape, described["typestr"].lstrip("|<>=") == "u1", described["typestr"], strides)
+    kind = described["typestr"]
+    _check(shape, None if kind.lstrip("|<>=") == "u1" else kind, strides)
     address, _ = described["data"]
     height, width, channels = shape
     # Before version 3 nothing was said of streams: what was made in the default one is waited for.
@@ -111,16 +112,21 @@ class _Tensor(ctypes.Structure):
     )
 
 
+# Not `ctypes.pythonapi.PyCapsule_GetPointer` itself, whose types all of a program share.
+_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
 def _from_dlpack(frame: Any) -> DeviceFrame:
     # Its maker lets the default stream wait for its work, which is nothing to do where that is its own.
     capsule = frame.__dlpack__(stream=DEFAULT_STREAM)
-    pointer = ctypes.pythonapi.PyCapsule_GetPointer
-    pointer.restype, pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
-    tensor = _Tensor.from_address(pointer(capsule, b"dltensor"))
-    shape = tuple(tensor.shape[at] for at in range(tensor.ndim))
-    strides = tuple(tensor.strides[at] for at in range(tensor.ndim)) if tensor.strides else None
+    tensor = _Tensor.from_address(_pointer(capsule, b"dltensor"))
+    axes = tensor.ndim
+    shape = tuple(tensor.shape[:axes])
+    strides = tuple(tensor.strides[:axes]) if tensor.strides else None
     kind = (tensor.code, tensor.bits, tensor.lanes)
-    _check(shape, kind == (_UINT, 8, 1), f"DLPack type {kind}", strides)
+    _check(shape, None if kind == _UINT8 else f"DLPack type {kind}", strides)
     height, width, channels = shape
     address = int(tensor.data or 0) + tensor.byte_offset
     # A capsule that was not consumed frees its memory when it is collected: it stays with the frame.
@@ -128,14 +134,17 @@ def _from_dlpack(frame: Any) -> DeviceFrame:
     return DeviceFrame(address, (height, width, channels), (frame, capsule), tensor.device_id, DEFAULT_STREAM, stride)
 
 
-def _check(shape: tuple[int, ...], is_uint8: bool, kind: str, strides: Any) -> None:
-    """Raise FrameError unless a frame on a device is one; strides are in bytes or elements, the same for uint8."""
+def _check(shape: tuple[int, ...], wrong_type: str | None, strides: Any) -> None:
+    """Raise FrameError unless a frame on a device is one.
+
+    `wrong_type`: its type, None where that is uint8. Strides are in bytes or elements, the same for uint8.
+    """
     if len(shape) != 3 or shape[2] != 3:
         planes = len(shape) == 3 and shape[0] == 3
         hint = ": bring the channels behind, as in frame.permute(1, 2, 0).contiguous()" if planes else ""
         raise FrameError(f"a frame is {ORDER}, not {list(shape)}{hint}")
-    if not is_uint8:
-        raise FrameError(f"a frame is uint8, 0..255, not {kind}: scale it and convert it on the device")
+    if wrong_type is not None:
+        raise FrameError(f"a frame is uint8, 0..255, not {wrong_type}: scale it and convert it on the device")
     if min(shape) < 1 or max(shape) > MAX_FRAME_SIDE:
         raise FrameError(f"a frame has 1 to {MAX_FRAME_SIDE} pixels a side, not shape {list(shape)}")
     if strides is not None and (tuple(strides[1:]) != (3, 1) or strides[0] < shape[1] * 3):

@@ -4,8 +4,9 @@ Every upstream of the family has its own roundings and limits. They are values o
 model's name. Source of each value: the row of models/registry.py that states it.
 """
 
+from collections.abc import Callable
 from math import ceil, floor, sqrt
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -96,13 +97,20 @@ class Geometry(Rule):
     hysteresis: Hysteresis | None = None
 
 
+def _half_up(value: float) -> int:
+    return floor(value + 0.5)
+
+
+def _half_away(value: float) -> int:
+    return floor(value + 0.5) if value >= 0 else ceil(value - 0.5)
+
+
+_ROUNDED: dict[Rounding, Callable[[float], int]] = {"half_even": round, "half_up": _half_up, "half_away": _half_away}
+
+
 def round_as(value: float, rounding: Rounding) -> int:
     """Return `value` rounded to an integer; the three ways differ at exact halves only."""
-    if rounding == "half_up":
-        return floor(value + 0.5)
-    if rounding == "half_even":
-        return round(value)
-    return floor(value + 0.5) if value >= 0 else ceil(value - 0.5)
+    return _ROUNDED[rounding](value)
 
 
 def exemplar_side(w: float, h: float, context_amount: float) -> float:
@@ -111,21 +119,26 @@ def exemplar_side(w: float, h: float, context_amount: float) -> float:
     return sqrt((w + context) * (h + context))
 
 
-class Square(NamedTuple):
-    """A square of whole pixels of a frame."""
+Square = tuple[int, int, int, tuple[float, float]]
+"""A square of whole pixels of a frame, which may lie outside it: first column, first row, side, and its centre x, y.
 
-    x: int
-    """Its first column; may lie outside the frame, as the row may."""
-    y: int
-    side: int
-    centre: tuple[float, float]
-    """x, y of what was cut, in frame pixels: off by the rounding from what was asked for."""
+The centre, in frame pixels, is off by the rounding from what was asked for.
+"""
 
 
-def square(rule: CropRule, centre: tuple[float, float], side: float) -> Square:
-    """Return the pixels that a crop of `side` around `centre` (x, y in frame pixels) shows."""
-    s = round_as(side, rule.side_rounding) or 1
-    offset, shift, rounding = s / 2 + rule.origin_shift, rule.centre_shift, rule.origin_rounding
-    x = round_as(centre[0] + shift - offset, rounding)
-    y = round_as(centre[1] + shift - offset, rounding)
-    return Square(x, y, s, (x + s / 2 - shift, y + s / 2 - shift))
+class Squares:
+    """The squares that crops by one rule show."""
+
+    def __init__(self, rule: CropRule):
+        self._round_side = _ROUNDED[rule.side_rounding]
+        self._round_origin = _ROUNDED[rule.origin_rounding]
+        self._centre_shift, self._origin_shift = rule.centre_shift, rule.origin_shift
+
+    def at(self, centre: tuple[float, float], side: float) -> Square:
+        """Return the pixels that a crop of `side` around `centre` (x, y in frame pixels) shows."""
+        s = self._round_side(side) or 1
+        shift = self._centre_shift
+        offset = s / 2 + self._origin_shift
+        x = self._round_origin(centre[0] + shift - offset)
+        y = self._round_origin(centre[1] + shift - offset)
+        return x, y, s, (x + s / 2 - shift, y + s / 2 - shift)

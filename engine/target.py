@@ -1,13 +1,28 @@
 """The state of one target and how a frame moves it: geometry around the search graph, interpreted from the manifest."""
 
 from dataclasses import dataclass
-from math import isfinite
+from functools import lru_cache
+from math import inf, isfinite
+from typing import NamedTuple
 
 from .boxes import MAX_SIZE, MIN_SIZE
 from .crop import Colour
-from .geometry import Geometry, exemplar_side
+from .geometry import Geometry, Limits, exemplar_side
 from .manifest import Search
 from .result import Box
+
+FRAME_SIZES = 64
+"""Sizes of frames whose bounds are kept: videos that are followed in turn may each have one of its own."""
+
+Body = tuple[float, float, float, float]
+"""cx, cy, w, h of a target: centre and size, in frame pixels."""
+
+
+class Bounds(NamedTuple):
+    """What a target may be in frames of one size."""
+
+    least: Body
+    most: Body
 
 
 @dataclass(slots=True)
@@ -56,18 +71,28 @@ class Motion:
         self.geometry = geometry
         self.searches = searches
         self._by_condition = {search.when: number for number, search in enumerate(searches)}
+        # Read once: attributes of pydantic's models are slow, and these are asked for in every frame.
+        limits = geometry.limits
+        self._side_runs = geometry.side == "running"
+        self._context_amount = geometry.context_amount
+        self._shares = [search.size / geometry.exemplar_size for search in searches]
+        self._hysteresis = geometry.hysteresis
+        self._limits_report = limits.of == "report"
+        self._relative_size = limits.relative_size
+        self._relative_side = limits.relative_side or (0.01, 100.0)
+        self._bounds = lru_cache(FRAME_SIZES)(self._find_bounds)
 
     def start(self, box: Box, mean: Colour, frame_wh: tuple[int, int]) -> Target:
         """Return the state of a target that fills `box` in a frame of `frame_wh`."""
         x, y, w, h = box
         limit = self.geometry.small_target_area
         small = limit is not None and w * h / (frame_wh[0] * frame_wh[1]) < limit
-        side = self.context_side(w, h) * (self.searches[0].size / self.geometry.exemplar_size)
+        side = self.context_side(w, h) * self._shares[0]
         return Target(x + w / 2, y + h / 2, w, h, side, (w, h), side, mean, small)
 
     def context_side(self, w: float, h: float) -> float:
         """Return the side of the square, in frame pixels, that holds a target of w x h with its context."""
-        side = exemplar_side(w, h, self.geometry.context_amount)
+        side = exemplar_side(w, h, self._context_amount)
         return float(round(side)) if self.geometry.round_exemplar else side
 
     def graph_for(self, target: Target) -> int:
@@ -80,10 +105,9 @@ class Motion:
 
     def search_side(self, target: Target, graph: int) -> float:
         """Return the side of the search region in frame pixels, before rounding."""
-        if self.geometry.side == "running":
+        if self._side_runs:
             return target.side
-        share = self.searches[graph].size / self.geometry.exemplar_size
-        return exemplar_side(target.w, target.h, self.geometry.context_amount) * share
+        return exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph]
 
     def advance(
         self,
@@ -99,7 +123,7 @@ class Motion:
         network returned, the state stays finite and inside limits: a result that is not finite leaves it untouched.
         """
         target.frame_index += 1
-        rule = self.geometry.hysteresis
+        rule = self._hysteresis
         if not isfinite(score + sum(moved)):
             target.lost = True
             return target.box
@@ -109,10 +133,12 @@ class Motion:
             self._move(target, centre, moved, frame_wh)
         if rule is not None and (score < rule.low or score > rule.high):
             target.lost = score < rule.low
-        if self.geometry.limits.of == "report":
-            cx, cy, w, h = self._limited(target, target.cx, target.cy, target.w, target.h, frame_wh)
-            return cx - w / 2, cy - h / 2, w, h
-        return target.box
+        if not self._limits_report:
+            return target.box
+        w, h = self._in_proportion(target, target.w, target.h)
+        _, report = self._bounds(frame_wh)
+        cx, cy, w, h = _bounded(target.cx, target.cy, w, h, report)
+        return cx - w / 2, cy - h / 2, w, h
 
     def _move(
         self,
@@ -122,36 +148,47 @@ class Motion:
         frame_wh: tuple[int, int],
     ) -> None:
         dx, dy, w, h = moved
-        if self.geometry.side == "running":
-            low, high = self.geometry.limits.relative_side or (0.01, 100.0)
+        if self._side_runs:
+            low, high = self._relative_side
             side = target.side * (w / target.w)
             target.side = _clamped(side, low * target.first_side, high * target.first_side)
-        cx, cy = centre[0] + dx, centre[1] + dy
-        if self.geometry.limits.of == "state":
-            cx, cy, w, h = self._limited(target, cx, cy, w, h, frame_wh)
-        target.cx, target.cy, target.w, target.h = _within_reason(cx, cy, w, h, frame_wh)
+        if not self._limits_report:
+            w, h = self._in_proportion(target, w, h)
+        state, _ = self._bounds(frame_wh)
+        target.cx, target.cy, target.w, target.h = _bounded(centre[0] + dx, centre[1] + dy, w, h, state)
 
-    def _limited(
-        self, target: Target, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
-    ) -> tuple[float, float, float, float]:
-        limits = self.geometry.limits
-        width, height = float(frame_wh[0]), float(frame_wh[1])
-        if limits.relative_size is not None:
-            low, high = limits.relative_size
-            w = _clamped(w, low * target.first_size[0], high * target.first_size[0])
-            h = _clamped(h, low * target.first_size[1], high * target.first_size[1])
-        if limits.centre_in_frame:
-            cx, cy = _clamped(cx, 0.0, width), _clamped(cy, 0.0, height)
-        if limits.max_size_frame:
-            w, h = min(w, width), min(h, height)
-        if limits.min_size is not None:
-            w, h = max(w, limits.min_size), max(h, limits.min_size)
-        return cx, cy, w, h
+    def _in_proportion(self, target: Target, w: float, h: float) -> tuple[float, float]:
+        """Return w, h within the shares of the target's first size that they may have."""
+        if self._relative_size is None:
+            return w, h
+        low, high = self._relative_size
+        first_w, first_h = target.first_size
+        return _clamped(w, low * first_w, high * first_w), _clamped(h, low * first_h, high * first_h)
+
+    def _find_bounds(self, frame_wh: tuple[int, int]) -> tuple[Bounds, Bounds]:
+        """Return the bounds of the state and of the report in frames of `frame_wh`; none hangs on the first size.
+
+        Limits applied one after the other come to one range: from what they make of -inf to what they make of inf.
+        """
+        limits, ends = self.geometry.limits, ((-inf,) * 4, (inf,) * 4)
+        report = [_limited(limits, *end, frame_wh) for end in ends]
+        state = [_within_reason(*end, frame_wh) for end in (ends if self._limits_report else report)]
+        return Bounds(*state), Bounds(*report)
 
 
-def _within_reason(
-    cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]
-) -> tuple[float, float, float, float]:
+def _limited(limits: Limits, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]) -> Body:
+    """The limits of a family, but for those that hang on the first size."""
+    width, height = float(frame_wh[0]), float(frame_wh[1])
+    if limits.centre_in_frame:
+        cx, cy = _clamped(cx, 0.0, width), _clamped(cy, 0.0, height)
+    if limits.max_size_frame:
+        w, h = min(w, width), min(h, height)
+    if limits.min_size is not None:
+        w, h = max(w, limits.min_size), max(h, limits.min_size)
+    return cx, cy, w, h
+
+
+def _within_reason(cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]) -> Body:
     """The engine's own limits: centre at most a frame outside, sides MIN_SIZE to MAX_SIZE times the frame's longer."""
     width, height = float(frame_wh[0]), float(frame_wh[1])
     longest = MAX_SIZE * max(width, height)
@@ -160,6 +197,17 @@ def _within_reason(
         _clamped(cy, -height, 2.0 * height),
         _clamped(w, MIN_SIZE, longest),
         _clamped(h, MIN_SIZE, longest),
+    )
+
+
+def _bounded(cx: float, cy: float, w: float, h: float, bounds: Bounds) -> Body:
+    """Return cx, cy, w, h inside `bounds`."""
+    least, most = bounds
+    return (
+        _clamped(cx, least[0], most[0]),
+        _clamped(cy, least[1], most[1]),
+        _clamped(w, least[2], most[2]),
+        _clamped(h, least[3], most[3]),
     )
 
 

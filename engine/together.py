@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ask import Ask, Look, next_asks
+from .ask import Ask, Found, Look, look_at, next_asks
 from .device_frame import AnyFrame, Frame
 from .result import Result
 from .state import State
@@ -29,7 +29,7 @@ def take_turns(tracker: Tracker, frames: Mapping[int, AnyFrame], states: Mapping
     started = tracker.begin()
     pictures = {id(frame): frame for frame in frames.values()}
     seen = {name: tracker.check(frame) for name, frame in pictures.items()}
-    results: dict[int, Result] = {}
+    found: dict[int, Found] = {}
     turns = {
         target: (seen[id(frame)], tracker.turn(seen[id(frame)], states[target])) for target, frame in frames.items()
     }
@@ -38,15 +38,15 @@ def take_turns(tracker: Tracker, frames: Mapping[int, AnyFrame], states: Mapping
         asked: dict[int, list[_Asked]] = {}
         for target, (frame, turn) in list(turns.items()):
             asks = next_asks(turn, answers[target])
-            if isinstance(asks, Result):
-                results[target] = asks
-                del turns[target]
-            else:
+            if isinstance(asks, list):
                 asked[target] = [_Asked(frame, ask) for ask in asks]
+            else:
+                found[target] = asks
+                del turns[target]
         looks = iter(_answered(tracker, [one for several in asked.values() for one in several]))
         answers = {target: [next(looks) for _ in several] for target, several in asked.items()}
-    seconds = tracker.end(started) / max(1, len(results))
-    return {target: results[target]._replace(time=seconds) for target in frames}
+    seconds = tracker.end(started) / max(1, len(found))
+    return {target: tracker.result(states[target], found[target], seconds) for target in frames}
 
 
 def _answered(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
@@ -87,4 +87,4 @@ def _search(tracker: Tracker, asked: Sequence[_Asked]) -> list[Look]:
     network_began = perf_counter()
     found = backend.search_batch(graph, kernels, sizes, params)
     tracker.count(began, network_began)
-    return [cut.look(found, row) for row, cut in enumerate(cuts)]
+    return [look_at(*one) for one in zip(cuts, found.box.tolist(), found.score.tolist(), strict=True)]

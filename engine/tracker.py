@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import TrkError
 from ..weights.shipped import bundle_path
-from .ask import Ask, Cut, Look, Turn, next_asks
+from .ask import Ask, Cut, Found, Look, Turn, look_at
 from .backends import load_backend
 from .backends.base import Crops, Kernels
 from .boxes import check_box
@@ -80,6 +80,11 @@ class Tracker:
         step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
         self._search_factors = [step**exponent for exponent in geometry.search_steps]
+        # Read once: attributes of pydantic's models are slow, and these are asked for in every frame.
+        self._search_sizes = [search.size for search in self.manifest.searches]
+        self._fills_anew = geometry.crop.fill_from == "current"
+        self._recentres = geometry.crop.recentre
+        self._has_hysteresis = geometry.hysteresis is not None
         self._param_arrays = [self._array({**self.params, **search.params}) for search in self.manifest.searches]
         # A window that is far from where the target was says nothing about where in it the target is.
         self._scan_params = self._array({**self.params, WINDOW_INFLUENCE: 0.0})
@@ -114,13 +119,12 @@ class Tracker:
             raise TrkError("update before init: call tracker.init(frame, (x, y, w, h)) with the target's box first")
         seen = self.check(frame)
         turn = self.turn(seen, state)
-        answers: list[Look] | None = None
-        while True:
-            asks = next_asks(turn, answers)
-            if isinstance(asks, Result):
-                box, score, lost, index, _, confidence = asks
-                return Result(box, score, lost, index, self.end(started), confidence)
-            answers = [self.look(seen, ask) for ask in asks]
+        try:
+            asks = next(turn)
+            while True:
+                asks = turn.send([self.look(seen, ask) for ask in asks])
+        except StopIteration as end:
+            return self.result(state, end.value, self.end(started))
 
     def check(self, frame: AnyFrame) -> Frame:
         """Return `frame` as crops can be cut out of it. Raises FrameError."""
@@ -129,15 +133,13 @@ class Tracker:
     def turn(self, frame: Frame, state: State) -> Turn:
         """One frame for one target, without the searches: yields what to look for, is sent what was found.
 
-        Whoever drives it may answer several targets' questions in one run of the network. Its value is the result, its
-        time still missing.
+        Whoever drives it may answer several targets' questions in one run of the network. Its value goes to `result`.
         """
         if state.lost and self.policy.stops:
             state.target.frame_index += 1
-            return self._result(state, state.target.box, 0.0, 0.0)
-        crop_rule = self.manifest.geometry.crop
-        if crop_rule.fill_from == "current":
-            state.fill = fill_colour(mean_colour(self._pixels(frame)), crop_rule)
+            return state.target.box, 0.0, 0.0
+        if self._fills_anew:
+            state.fill = fill_colour(mean_colour(self._pixels(frame)), self.manifest.geometry.crop)
         if state.lost and self.policy.holds:
             state.return_to_seen()
         target = state.target
@@ -156,7 +158,7 @@ class Tracker:
             learned = self._template(frame, state.target, state.fill)
             state.mean = self.backend.mix(state.mean, learned, self.template_rate)
             state.kernels = self.backend.mix(state.mean, state.first, ANCHORED)
-        return self._result(state, box, score, confidence)
+        return box, score, confidence
 
     def cut(self, frame: Frame, ask: Ask, crops: Crops, size: NDArray[np.float32]) -> Cut:
         """Cut what `ask` asks for: `crops`, one for each scale, and `size` [2], the target's w, h in crop pixels."""
@@ -164,9 +166,11 @@ class Tracker:
         side = self._motion.search_side(target, graph)
         sides = [side * factor for factor in self._search_factors]
         centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
-        pixels = self.manifest.searches[graph].size / side
-        size[:] = target.w * pixels, target.h * pixels
-        return Cut(centre if self.manifest.geometry.crop.recentre else ask.centre, pixels)
+        pixels = self._search_sizes[graph] / side
+        # One by one: NumPy makes an array of a tuple first.
+        size[0] = target.w * pixels
+        size[1] = target.h * pixels
+        return centre if self._recentres else ask.centre, pixels
 
     def _pixels(self, frame: Frame) -> Image:
         """Return `frame` in host memory, for what only the host does: a mean colour."""
@@ -193,7 +197,8 @@ class Tracker:
         network_began = perf_counter()
         found = self.backend.search(ask.graph, ask.state.kernels, self._size, ask.params)
         self.count(began, network_began)
-        return cut.look(found, 0)
+        (box,), (score,) = found.box.tolist(), found.score.tolist()
+        return look_at(cut, box, score)
 
     def _advance(self, frame: Frame, target: Target, look: Look) -> Box:
         return self._motion.advance(target, look.centre, look.moved, look.score, (frame.shape[1], frame.shape[0]))
@@ -247,10 +252,11 @@ class Tracker:
             return False
         return calibration.probability(look.score, look.score) >= max(self.policy.sure, calibration.high)
 
-    def _result(self, state: State, box: Box, score: float, confidence: float | None) -> Result:
-        own_rule = self.manifest.geometry.hysteresis is not None
-        lost = state.target.lost or (state.lost and not own_rule)
-        return Result(box, score, lost, state.target.frame_index, 0.0, confidence)
+    def result(self, state: State, found: Found, seconds: float) -> Result:
+        """The result of a turn that brought `found`."""
+        box, score, confidence = found
+        lost = state.target.lost or (state.lost and not self._has_hysteresis)
+        return Result(box, score, lost, state.target.frame_index, seconds, confidence)
 
     def given(self, box: Box, seconds: float = 0.0) -> Result:
         """The result of the frame in which the target was given as `box`: sure by definition."""

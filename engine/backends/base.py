@@ -105,7 +105,7 @@ class Backend(ABC):
         return self._template.template(size, params)
 
     def search(self, graph: int, kernels: Kernels, size: Floats, params: Floats) -> SearchOutput:
-        """Run search graph number `graph` on its crops."""
+        """Run search graph number `graph` on its crops. `params` is not written to afterwards: a runner may keep it."""
         return self._searches[graph].search((kernels,), size, params)
 
     def batches(self, graph: int) -> list[int]:

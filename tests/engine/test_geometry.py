@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from trk.engine.geometry import CropRule, Geometry, Limits, exemplar_side, round_as, square
+from trk.engine.geometry import CropRule, Geometry, Limits, Squares, exemplar_side, round_as
 
 BOUNDS = [
     (CropRule, "centre_shift", -1.0, 1.0),
@@ -103,10 +103,15 @@ def test_a_square_holds_the_target_with_its_context():
 
 
 def test_a_square_is_whole_pixels_and_knows_its_middle():
-    assert square(CropRule(), (100.0, 50.0), 20.6) == (89, 39, 21, (99.5, 49.5))
-    assert square(CropRule(origin_shift=-0.5, centre_shift=-0.5), (100.0, 50.0), 20.0) == (90, 40, 20, (100.5, 50.5))
-    assert square(CropRule(side_rounding="half_up", origin_rounding="half_away"), (3.0, -7.25), 4.5) == (
+    assert Squares(CropRule()).at((100.0, 50.0), 20.6) == (89, 39, 21, (99.5, 49.5))
+    assert Squares(CropRule(origin_shift=-0.5, centre_shift=-0.5)).at((100.0, 50.0), 20.0) == (
+        90,
+        40,
+        20,
+        (100.5, 50.5),
+    )
+    assert Squares(CropRule(side_rounding="half_up", origin_rounding="half_away")).at((3.0, -7.25), 4.5) == (
         *(0, -10, 5),
         (2.5, -7.5),
     )
-    assert square(CropRule(), (5.25, 5.75), 0.2)[2] == 1
+    assert Squares(CropRule()).at((5.25, 5.75), 0.2)[2] == 1

@@ -135,6 +135,13 @@ def test_size_keeps_its_share_of_the_first_one(found, size):
         assert advance(motion, target, (0.0, 0.0, *found))[2:] == size
 
 
+def test_limits_are_those_of_a_frame_s_own_size():
+    motion, target = started(Geometry())
+    for frame in (FRAME, (100, 90), FRAME):
+        advance(motion, target, (5000.0, 5000.0, 5000.0, 5000.0), frame=frame)
+        assert (target.cx, target.cy, target.w, target.h) == (*frame, *frame)
+
+
 FREE = Limits(centre_in_frame=False, min_size=None, max_size_frame=False)
 
 

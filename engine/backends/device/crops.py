@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ....errors import FrameError
 from ...crop import Cropper, Image
 from ...device_frame import DeviceFrame, Frame
-from ...geometry import CropRule, Square, square
+from ...geometry import CropRule, Square, Squares
 from .cuda import Cuda, Kernel
 
 ROW = struct.Struct("<Qq5i4B")
@@ -139,14 +139,18 @@ class CropTable:
         """Let crop `number` be the square `cut` of `frame`, `fill` outside it. Row 0 starts a new table."""
         x, y, side, _ = cut
         frame_height, frame_width, _ = frame.shape
-        left, top = max(x, 0), max(y, 0)
-        width, height = min(x + side, frame_width) - left, min(y + side, frame_height) - top
-        if width <= 0 or height <= 0:
-            left = top = width = height = 0
+        if x >= 0 and y >= 0 and x + side <= frame_width and y + side <= frame_height:
+            left, top, width, height = x, y, side, side
+        else:
+            left, top = max(x, 0), max(y, 0)
+            width, height = min(x + side, frame_width) - left, min(y + side, frame_height) - top
+            if width <= 0 or height <= 0:
+                left = top = width = height = 0
         at = self._begin(number)
         if isinstance(frame, DeviceFrame):
             check_device(frame, self._cuda.index)
-            address, pitch = frame.address + top * frame.pitch + left * 3, frame.pitch
+            pitch = frame.pitch
+            address = frame.address + top * pitch + left * 3
             if frame.stream is not None and frame not in self._owners:
                 self._cuda.wait_for_stream(frame.stream)
             self._owners.append(frame)
@@ -193,8 +197,11 @@ class DeviceCropper:
     """Cuts crops by one rule into a `CropTable`, as `Cropper` does into an array, with the same bytes."""
 
     def __init__(self, rule: CropRule):
-        self.rule = rule
-        self._host = Cropper(rule)
+        self._host, self._squares = Cropper(rule), Squares(rule)
+        self._resized = rule.sampling == "resize"
+        """Whether a crop is a square of whole pixels, resized,"""
+        self._direct = self._resized and rule.pyramid == "direct"
+        """and each crop of several one of the frame itself."""
 
     def cut_pyramid(
         self, frame: Frame, centre: tuple[float, float], sides: list[float], fill: Image, out: CropTable
@@ -203,19 +210,19 @@ class DeviceCropper:
 
         The host cuts where crops are no plain squares of whole pixels, and squares that are far larger than their crop.
         """
-        whole_pixels = self.rule.sampling == "resize" and (len(sides) == 1 or self.rule.pyramid == "direct")
+        whole_pixels = self._direct or (self._resized and len(sides) == 1)
         on_device = isinstance(frame, DeviceFrame)
         if on_device and not whole_pixels:
             raise FrameError(
                 "this frame is on a GPU, and the crops of this model are cut by the host: bring the frame to host "
                 "memory first (PyTorch: frame.cpu().numpy(), CuPy: frame.get())"
             )
-        if whole_pixels:
-            squares = [square(self.rule, centre, side) for side in sides]
-            if on_device or squares[-1].side ** 2 <= LARGE_WINDOW * out.size**2:
-                for number, cut in enumerate(squares):
-                    out.place(number, frame, cut, fill)
-                return squares[len(squares) // 2].centre
+        if on_device or (whole_pixels and sides[-1] ** 2 <= LARGE_WINDOW * out.size**2):
+            squares = [self._squares.at(centre, side) for side in sides]
+            for number, square in enumerate(squares):
+                out.place(number, frame, square, fill)
+            _, _, _, middle = squares[len(squares) // 2]
+            return middle
         crops = np.empty((len(sides), out.size, out.size, 3), np.uint8)
         assert isinstance(frame, np.ndarray)
         middle = self._host.cut_pyramid(frame, centre, sides, fill, crops)

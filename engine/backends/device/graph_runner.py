@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ....errors import BackendError
 from ...manifest import Graph, Tensor
-from ..base import SearchOutput, same
+from ..base import SearchOutput
 from .crops import QUAD, ROW, SEGMENT, CropTable, Staging
 from .cuda import Cuda, CudaGraph, Kernel
 from .timing import DeviceTimer, DeviceTimes
@@ -130,9 +130,9 @@ class GraphRunner:
         self._inputs = PinnedBlock(cuda, [t for t in graph.inputs if _is_host(t)], count * ROW.size)
         self._results = PinnedBlock(cuda, [t for t in graph.outputs if _is_host(t)])
         kernels = Layout([tensor for tensor in tensors if tensor.name.startswith("kernel_")])
-        self._kernels_address = cuda.malloc(kernels.size, self)
-        self._kernels = kernels.addresses(self._kernels_address)
-        self._held: Sequence[DeviceKernels] = ()
+        self._kernels = cuda.malloc(kernels.size, self)
+        self._pieces = _pieces(layout, kernels)
+        self._held: tuple[DeviceKernels, ...] = ()
         """Whose kernels are there, target by target."""
         self.crops = CropTable(cuda, staging, self._inputs.room, size, self._crop)
         segments = cuda.pinned(2 * SEGMENT.size)
@@ -141,10 +141,12 @@ class GraphRunner:
         SEGMENT.pack_into(
             self._segments, SEGMENT.size, inputs.pinned.ctypes.data, inputs.address, inputs.pinned.nbytes // QUAD
         )
-        places = {"crop": self._crop, **self._kernels, **inputs.device, **self._results.device}
+        places = {"crop": self._crop, **kernels.addresses(self._kernels), **inputs.device, **self._results.device}
         for tensor in tensors:
             loaded.bind(tensor, places[tensor.name])
         self._size, self._params = (inputs.host.get(name) for name in ("size", "params"))
+        self._given_params: Array | None = None
+        """The array that `_params` is a copy of: one and the same for most frames, and never written to."""
         results = self._results.host
         self._output = SearchOutput(*(results.get(name, np.zeros(0)) for name in SearchOutput._fields))
         for _ in range(loaded.warm_up):  # what is only done the first time can't be captured
@@ -161,14 +163,14 @@ class GraphRunner:
         with self._lock:
             self._run(self._steps, size, params)
             kernels = DeviceKernels(self._cuda, self._layout)
-            self._cuda.copy(kernels.address, self._kernels_address, self._layout.size)
+            self._cuda.copy(kernels.address, self._kernels, self._layout.size)
             self._finish()
         return kernels
 
     def search(self, kernels: Sequence[DeviceKernels], size: Array, params: Array) -> SearchOutput:
         """Search, in one launch where the runtime lets itself be captured, and wait for the three results."""
         with self._lock:
-            if not same(self._held, kernels):
+            if tuple(kernels) != self._held:
                 self._hold(kernels)
             self._run(self._steps, size, params)
             self._finish()
@@ -180,7 +182,7 @@ class GraphRunner:
             self._hold(kernels)
             if not self._timed:
                 compute = self._loaded.run
-                with _no_collection():
+                with no_collection():
                     if self._loaded.capturable:
                         compute = self._launch_of(self._loaded.capture(compute))
                     bring, fetch = (self._launch_of(self._cuda.capture(step)) for step in (self._bring, self._fetch))
@@ -194,19 +196,17 @@ class GraphRunner:
         """Put `kernels` where the graph reads them, those that are not there yet."""
         held, self._held = self._held, ()  # until all are there: a copy may fail
         for number, (there, wanted) in enumerate(zip_longest(held, kernels)):
-            for tensor in self._layout.tensors if there is not wanted else ():
-                if tensor.name in self._kernels:
-                    size = bytes_of(tensor)
-                    source = wanted.address + self._layout.offsets[tensor.name]
-                    self._cuda.copy(self._kernels[tensor.name] + number * size, source, size)
+            for source, target, size in self._pieces if there is not wanted else ():
+                self._cuda.copy(self._kernels + target + number * size, wanted.address + source, size)
         self._held = tuple(kernels)
 
     def _run(self, steps: Sequence[Callable[[], None]], size: Array, params: Array) -> None:
         """Put one run into the stream."""
         if self._size is not None:
-            self._size[:] = size
-        if self._params is not None:
-            self._params[:] = params
+            self._size[...] = size
+        if self._params is not None and params is not self._given_params:
+            self._params[...] = params
+            self._given_params = params
         staging = self._staging
         self.crops.finish()
         SEGMENT.pack_into(self._segments, 0, staging.host_address, staging.address, staging.used // QUAD)
@@ -226,7 +226,7 @@ class GraphRunner:
                 step()
 
         try:
-            with _no_collection():
+            with no_collection():
                 if self._loaded.capturable:
                     return [self._launch_of(self._loaded.capture(all_of_it))]
                 bring, fetch = (self._launch_of(self._cuda.capture(step)) for step in (self._bring, self._fetch))
@@ -251,7 +251,7 @@ class GraphRunner:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Keep Python's collector off: memory that it frees while work is captured would break the capture."""
     was_on = gc.isenabled()
     gc.disable()
@@ -260,6 +260,18 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _pieces(template: Layout, search: Layout) -> list[tuple[int, int, int]]:
+    """Return the copies that bring the kernels of one target, from a template's layout to a search graph's.
+
+    Each is the offset in the one, that in the other, and the bytes of a target. A search for one target has the
+    template's layout: what is one piece there stays one.
+    """
+    if search.tensors == template.tensors:
+        return [(0, 0, template.size)]
+    offsets, there = template.offsets, search.offsets
+    return [(offsets[t.name], there[t.name], bytes_of(t)) for t in template.tensors if t.name in there]
 
 
 def bytes_of(tensor: Tensor) -> int:

@@ -1,7 +1,7 @@
 """ONNX Runtime on a GPU: everything bound on the device, in the engine's stream, replayed from its own CUDA graphs.
 
 ONNX Runtime captures a graph itself, one for each set of addresses: a search is a launch before it, its replay, and a
-launch behind it.
+launch behind it. It keeps its graphs by thread: each thread that searches has to be warmed up, too.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable
 from itertools import count
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from ....errors import BundleError
 from ...bundle import Bundle
 from ...manifest import Graph, Tensor
 from ...runtime_errors import translated
+from ..base import Floats, Kernels
 from ..ort_session import CUDA, import_runtime, open_session, require_cuda
 from .backend import DeviceBackend
 from .cuda import Cuda, CudaGraph
+from .graph_runner import GraphRunner, no_collection
 
 log = logging.getLogger(__name__)
 NUMBERS = count(1)
@@ -48,6 +51,24 @@ class OnnxRuntimeCuda(DeviceBackend):
         lane._allocate()
         return lane
 
+    def template(self, size: Floats, params: Floats) -> Kernels:
+        """Return the kernels of what is in `template_crop`. In a new thread the search graphs are warmed up first.
+
+        That takes as long as many frames: rather where a target is new than in the first search for it.
+        """
+        with self._lock:
+            for session in self._bound:
+                session.warm()
+            return super().template(size, params)
+
+    def _allocate(self) -> None:
+        self._bound: list[_BoundSession] = []
+        super()._allocate()
+
+    def _runner(self, graph: Graph) -> GraphRunner:
+        with self._lock:  # it captures the stream, which another lane may be searching in
+            return super()._runner(graph)
+
     def _session(self, bundle: Bundle, graph: Graph, threads: int | None) -> tuple[Any, bool]:
         """Return a session and whether it captures graphs. The template's runs too seldom for that.
 
@@ -72,18 +93,33 @@ class OnnxRuntimeCuda(DeviceBackend):
 
     def _loaded(self, graph: Graph) -> _BoundSession:
         session, captures = self._sessions[graph.file]
-        return _BoundSession(self._ort, session, graph, self._cuda.index, captures)
+        bound = _BoundSession(self._ort, session, graph, self._cuda.index, captures)
+        self._bound.append(bound)
+        return bound
+
+
+class _Thread(local):
+    """What a session knows of the thread that asks. Not by its number, which another may get when it has ended."""
+
+    def __init__(self, cold: bool):  # called again in each thread
+        self.cold = cold
+        """Whether its next run captures a graph."""
 
 
 class _BoundSession:
-    """A session, bound to addresses on the device."""
+    """A session, bound to addresses on the device.
+
+    The first run in a thread is the whole warm-up: in one call, ONNX Runtime runs plainly until all is allocated,
+    captures a graph for this thread alone, and replays it (its `InferenceSession::Run`, and `PerThreadContext`).
+    """
 
     warm_up = 3
-    """One run allocates, one is captured, one is replayed."""
+    """Where nothing is captured, the first two runs allocate."""
     capturable = False
 
     def __init__(self, ort: Any, session: Any, graph: Graph, index: int, captures: bool):
         self._session, self._graph, self._index = session, graph, index
+        self._thread = _Thread(captures)
         self._inputs = {tensor.name for tensor in graph.inputs}
         self._binding, self._options = session.io_binding(), ort.RunOptions()
         self._options.add_run_config_entry("disable_synchronize_execution_providers", "1")
@@ -97,9 +133,22 @@ class _BoundSession:
 
     def run(self) -> None:
         """Put one run into the stream, without waiting for it."""
-        with translated("ONNX Runtime", f"running {self._graph.file}"):
-            self._session.run_with_iobinding(self._binding, self._options)
+        if self._thread.cold:
+            self.warm()
+        else:
+            self._put()
+
+    def warm(self) -> None:
+        """Put a run into the stream if it is one that captures a graph, so that the next in this thread is a replay."""
+        if self._thread.cold:
+            with no_collection():  # ONNX Runtime's captures break by memory that is freed in any thread
+                self._put()
+            self._thread.cold = False
 
     def capture(self, steps: Callable[[], None]) -> CudaGraph:
         """Nothing that is called: see `capturable`."""
         raise NotImplementedError
+
+    def _put(self) -> None:
+        with translated("ONNX Runtime", f"running {self._graph.file}"):
+            self._session.run_with_iobinding(self._binding, self._options)

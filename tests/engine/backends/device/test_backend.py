@@ -22,8 +22,9 @@ from trk.engine.device_frame import DeviceFrame, as_frame
 from trk.engine.policy import POLICIES
 from trk.engine.stateless import Step
 from trk.errors import TrkError
+from trk.weights.shipped import bundle_path
 
-MOST_CALLS = 190
+MOST_CALLS = 140
 """Of functions, Python's and C's, in a frame of the tiny bundle, whose searches have three crops."""
 STREAM = 77
 """Of the first backend on the stand-in."""
@@ -183,6 +184,30 @@ def test_kernels_are_each_targets_own_alone_in_turn_mixed_and_together(many_bund
         found.append(answers)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_kernels_of_another_template_come_to_a_search_in_one_copy(runtime, clip, tmp_path):
+    bundle = changed(bundle_path(None), tmp_path / "shipped.trk")
+    tracker, plain = on_gpu(bundle, runtime), Tracker(bundle, threads=1)
+    assert len(tracker.manifest.template.outputs) > 1
+    for box in clip.boxes[:2]:
+        for one in (tracker, plain):
+            one.init(clip.frames[0], box)
+        runtime.calls.clear()
+        found = tracker.update(clip.frames[1])
+        assert runtime.calls == [("beside", STREAM), ("launch", STREAM), ("wait", STREAM)]
+        assert found.box == plain.update(clip.frames[1]).box
+
+
+def test_other_parameters_count_from_the_search_on_that_they_are_given_to(tiny_bundle, runtime):
+    others, found = PARAMS * np.float32([1, 5, 1, 1]), []  # with the window alone, the middle is best
+    for backend in backends(tiny_bundle, runtime):
+        (kernels,) = templates(backend, 1)
+        backend.search_crops[0][:] = np.random.default_rng(1).integers(0, 256, (3, 255, 255, 3), np.uint8)
+        given = (PARAMS, others, others, PARAMS)
+        found.append([backend.search(0, kernels, SIZE, params).box.copy() for params in given])
+    np.testing.assert_array_equal(*found)
+    assert (found[0][0] != found[0][1]).any()
 
 
 def test_kernels_of_which_some_could_not_be_put_in_place_are_put_there_the_next_time(many_bundle, runtime, monkeypatch):

@@ -3,13 +3,17 @@
 The provider is a stand-in over CPU sessions.
 """
 
+import gc
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from threading import current_thread, get_ident
 
 import numpy as np
 import onnxruntime
 import pytest
 from cuda_stand_in import OnGpu
-from ort_stand_in import FakeCudaSession
+from ort_stand_in import PLAIN, FakeCudaSession
 from trackers import boxes, track
 
 from trk import BackendError, BundleError, MultiTracker, Tracker
@@ -77,6 +81,12 @@ class Setting:
     refuses = False
 
 
+def in_new_thread(work):
+    """What `work` returns, in a thread that ends with it."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
 @pytest.fixture(scope="module")
 def expected(tiny_bundle, clip):
     return [result.box for result in track(Tracker(tiny_bundle, threads=1), clip.frames[:6], clip.boxes[0])]
@@ -108,7 +118,7 @@ def test_every_set_of_addresses_is_a_graph_of_its_own(many_bundle, sessions, cli
         found.append([boxes(multi.update(frame).values()) for frame in clip.frames[1:5]])
     np.testing.assert_array_equal(*found)
     twin = multi.tracker.twin()
-    numbers = [number for session in sessions for number in session.captured]
+    numbers = [number for session in sessions for _, number in session.captured]
     assert len(numbers) == len(set(numbers)) == 3  # for one target, for two, and of the twin, which follows one
     assert twin.state is None
 
@@ -125,6 +135,152 @@ def test_lanes_share_sessions_and_have_memory_of_their_own(tiny_bundle, sessions
         tracker.update(clip.frames[15])
         found.append(twin.update(clip.frames[number]).box)
     assert found == expected
+
+
+def test_thread_that_a_tracker_goes_on_in_is_warmed_up_once_and_finds_the_same(
+    tiny_bundle, sessions, runtime, clip, expected
+):
+    tracker = Tracker(tiny_bundle, device="cuda")
+    found = [result.box for result in track(tracker, clip.frames[:3], clip.boxes[0])]
+    search = sessions[1]
+
+    def rest():
+        for frame in clip.frames[3:6]:
+            runtime.calls.clear()
+            found.append(tracker.update(frame).box)
+        return runtime.calls.copy(), current_thread()
+
+    calls, thread = in_new_thread(rest)
+    assert found == expected
+    assert calls == FRAME
+    assert (search.plain[thread], search.captures(thread), search.replayed[thread]) == (PLAIN, 1, 3)
+
+
+def test_new_target_in_another_thread_has_its_first_frame_replayed(tiny_bundle, sessions, runtime, clip, expected):
+    tracker = Tracker(tiny_bundle, device="cuda")
+    search = sessions[1]
+
+    def follow():
+        tracker.init(clip.frames[0], clip.boxes[0])
+        warmed = search.plain[current_thread()], search.captures(current_thread())
+        runtime.calls.clear()
+        box = tracker.update(clip.frames[1]).box
+        calls = runtime.calls.copy()
+        found = [box, *(tracker.update(frame).box for frame in clip.frames[2:6])]
+        return warmed, calls, found, search.plain[current_thread()]
+
+    frame = [("beside", STREAM), *FRAME]  # the new target's kernels, and no more than in any other frame
+    assert in_new_thread(follow) == ((PLAIN, 1), frame, expected, PLAIN)
+
+
+def test_new_target_in_another_thread_warms_up_the_graphs_for_several_too(many_bundle, sessions, clip):
+    multi = MultiTracker(many_bundle, device="cuda", together=True)
+    for number in range(2):
+        multi.add(clip.frames[0], clip.boxes[0] + (3 * number, 0, 0, 0))
+
+    def follow():
+        multi.add(clip.frames[0], clip.boxes[0] + (6, 0, 0, 0))
+        warmed = [session.captures(current_thread()) for session in sessions]
+        multi.update(clip.frames[1])
+        return warmed, [session.captures(current_thread()) for session in sessions]
+
+    warmed, after = in_new_thread(follow)
+    assert warmed == after
+    assert sum(warmed) == 2  # for one target and for two
+
+
+def test_thread_that_gets_the_number_of_one_that_ended_is_warmed_up(tiny_bundle, sessions, clip):
+    tracker = Tracker(tiny_bundle, device="cuda")
+
+    def follow():
+        tracker.init(clip.frames[0], clip.boxes[0])
+        warmed = sessions[1].captures(current_thread())
+        tracker.update(clip.frames[1])
+        return get_ident(), warmed
+
+    numbers, warmed = set(), []
+    while len(numbers) == len(warmed) < 50:
+        number, captures = in_new_thread(follow)
+        numbers.add(number)
+        warmed.append(captures)
+    if len(numbers) == len(warmed):
+        pytest.skip("no thread got another one's number")
+    assert set(warmed) == {1}
+
+
+def test_each_lane_is_warmed_up_in_each_thread(tiny_bundle, sessions, clip, expected):
+    tracker = Tracker(tiny_bundle, device="cuda")
+    twin = tracker.twin()
+
+    def follow():
+        found = [[result.box for result in track(one, clip.frames[:6], clip.boxes[0])] for one in (tracker, twin)]
+        return found, sessions[1].captures(current_thread())
+
+    for _ in range(2):
+        assert in_new_thread(follow) == ([expected, expected], 2)
+
+
+def test_thread_that_loaded_it_runs_nothing_more(tiny_bundle, sessions, clip):
+    tracker = Tracker(tiny_bundle, device="cuda")
+    search, here = sessions[1], current_thread()
+    counts = [search.replayed[here]]
+    for step in (tracker.init, tracker.init):
+        step(clip.frames[0], clip.boxes[0])
+        counts.append(search.replayed[here])
+    for frame in clip.frames[1:3]:
+        tracker.update(frame)
+        counts.append(search.replayed[here])
+    assert [after - before for before, after in pairwise(counts)] == [0, 0, 1, 1]
+    assert (search.plain[here], search.captures(here)) == (PLAIN, 1)
+
+
+def test_nothing_is_collected_while_it_captures(tiny_bundle, sessions, clip, monkeypatch):
+    on = []
+    monkeypatch.setattr(FakeCudaSession, "while_capturing", lambda session: on.append(gc.isenabled()))
+    tracker = Tracker(tiny_bundle, device="cuda")
+    tracker.init(clip.frames[0], clip.boxes[0])
+    in_new_thread(lambda: tracker.update(clip.frames[1]))
+    assert on == [False, False]
+    assert gc.isenabled()
+
+
+def test_what_is_captured_in_lanes_shared_stream_waits_for_their_frames(many_bundle, sessions, monkeypatch):
+    tracker, free = Tracker(many_bundle, device="cuda"), []
+    lock = tracker.backend._lock
+
+    def is_free():
+        taken = lock.acquire(blocking=False)
+        if taken:
+            lock.release()
+        return taken
+
+    monkeypatch.setattr(FakeCudaSession, "while_capturing", lambda session: free.append(in_new_thread(is_free)))
+    tracker.twin()
+    tracker.backend.prepare(2)
+    assert free == [False, False]
+
+
+def test_capture_that_another_thread_breaks_is_an_error_and_made_up_for(
+    tiny_bundle, sessions, runtime, clip, expected, monkeypatch
+):
+    tracker = Tracker(tiny_bundle, device="cuda")
+    tracker.init(clip.frames[0], clip.boxes[0])
+    on = []
+
+    def follow():
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeCudaSession, "while_capturing", lambda session: in_new_thread(allocate))
+            with pytest.raises(BackendError, match=r"running search.onnx: CUDA failure 901"):
+                tracker.update(clip.frames[1])
+        monkeypatch.setattr(FakeCudaSession, "while_capturing", lambda session: on.append(gc.isenabled()))
+        tracker.init(clip.frames[0], clip.boxes[0])
+        return [tracker.update(frame).box for frame in clip.frames[1:6]]
+
+    def allocate():
+        runtime.cudaMalloc(8)
+
+    assert in_new_thread(follow) == expected
+    assert on == [False]
 
 
 def test_graph_that_can_not_be_captured_runs_without_and_says_so(
