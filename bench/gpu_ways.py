@@ -23,6 +23,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from ..engine.backends.device.torch import writing
+from ..engine.backends.device.torch_kernels import Activation, depthwise
 from ..engine.backends.torch_graph import torch_graph
 from ..engine.bundle import Bundle
 from ..errors import BackendError, TrkError
@@ -38,8 +40,11 @@ WAYS: dict[str, dict[str, Any] | None] = {
     "torch.compile, force_layout_optimization": {"force_layout_optimization": True},
 }
 """Options of torch.compile's Inductor; None: without it."""
-DEPTHWISE = ((32, 127), (144, 64), (192, 32), (576, 32), (960, 32))
-"""Channels and side of a map."""
+DEPTHWISE = (
+    *((32, 127, 3, 1, 1), (132, 127, 3, 2, 1), (200, 63, 3, 1, 1), (264, 31, 3, 1, 1)),
+    *((536, 31, 3, 1, 2), (1344, 31, 3, 1, 4), (120, 32, 5, 1, 1), (512, 29, 5, 1, 1)),
+)
+"""Channels and side of a map; size of the kernel, step and gap: of MobileNetV2, NanoTrack and a correlation."""
 POINTWISE = ((16, 96, 127), (144, 32, 64), (32, 192, 32), (192, 64, 32), (576, 96, 32), (256, 256, 29), (1024, 256, 31))
 """Channels in and out, and side."""
 SPATIAL = ((256, 256, 31, 3, 1), (128, 128, 32, 3, 1), (512, 512, 31, 3, 2), (96, 256, 60, 5, 0), (384, 384, 24, 3, 0))
@@ -86,7 +91,7 @@ def kernels(graph: Any) -> float:
 def counted(path: Path) -> dict[str, int]:
     """Return the kernels of the search graph of the bundle at `path` as torch.compile writes it for the CPU.
 
-    A library's, and those it fuses; what a GPU launches besides is the engine's: upload, cut, and three results.
+    A library's, the engine's own, and those that it fuses; a GPU launches upload and cut besides.
     """
     from torch._inductor.utils import run_and_get_code
 
@@ -94,10 +99,13 @@ def counted(path: Path) -> dict[str, int]:
         search = bundle.manifest.searches[0]
         external = {name: bundle.read(name) for name in search.external}
         module = torch_graph(bundle.read(search.file), "cpu", external, fused=True)
-        inputs = [torch.zeros(tensor.shape, dtype=getattr(torch, tensor.dtype)) for tensor in search.inputs]
-        _, code = run_and_get_code(torch.compile(module, fullgraph=True, dynamic=False), *inputs)
+        compiled = torch.compile(writing(module), fullgraph=True, dynamic=False)
+        sides = search.inputs, search.outputs
+        memory = [[torch.zeros(t.shape, dtype=getattr(torch, t.dtype)) for t in tensors] for tensors in sides]
+        _, code = run_and_get_code(compiled, *memory)
     calls = "\n".join(code).partition("def call(")[2]
-    return {"library": calls.count("extern_kernels."), "fused": len(re.findall(r"^\s+cpp_fused\w*\(", calls, re.M))}
+    kinds = {"library": r"extern_kernels\.|= torch\.ops\.(aten\.|trk\.conv)", "own": r"= torch\.ops\.trk\.depthwise"}
+    return {kind: len(re.findall(f, calls, re.M)) for kind, f in {**kinds, "fused": r"^\s+cpp_fused\w*\("}.items()}
 
 
 @torch.inference_mode()
@@ -113,12 +121,13 @@ def graphs(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             .cuda()
             for tensor in search.inputs
         ]
+        outputs = [torch.zeros(t.shape, dtype=getattr(torch, t.dtype), device="cuda") for t in search.outputs]
         for name, options in WAYS.items():
             began = perf_counter()
-            module: Any = torch_graph(bundle.read(search.file), "cuda", external, fused=options is not None)
+            work = writing(torch_graph(bundle.read(search.file), "cuda", external, fused=options is not None))
             if options is not None:
-                module = torch.compile(module, fullgraph=True, dynamic=False, options=options or None)
-            graph, _ = captured(partial(module, *inputs))
+                work = torch.compile(work, fullgraph=True, dynamic=False, options=options or None)
+            graph, _ = captured(partial(work, inputs, outputs))
             ready = round(perf_counter() - began, 1)
             yield name, {"us": microseconds(graph), "kernels": kernels(graph), "ready_s": ready}
 
@@ -136,13 +145,13 @@ def operators() -> Iterator[tuple[str, float]]:
 
     tiny = torch.randn(1, 3125, device="cuda")
     yield "product of 3125 numbers", timed(partial(torch.mul, tiny, 2))
-    for channels, side in DEPTHWISE:
-        x, w, b = map_of(1, channels, side, side), map_of(channels, 1, 3, 3), map_of(channels, 1, 1, 1).flatten()
-        name, ones = f"depth-wise 3x3, {channels} channels of {side}x{side}", [1, 1]
-        yield f"{name}, conv2d", timed(partial(F.conv2d, x, w, None, 1, 1, 1, channels))
-        yield f"{name}, dilated by 2", timed(partial(F.conv2d, x, w, None, 1, 2, 2, channels))
-        fused = partial(torch.cudnn_convolution_relu, x, w, b, ones, ones, ones, channels)
-        yield f"{name}, cudnn_convolution_relu", timed(fused)
+    for channels, side, size, step, gap in DEPTHWISE:
+        x, w, b = map_of(1, channels, side, side), map_of(channels, 1, size, size), map_of(channels, 1, 1, 1).flatten()
+        name = f"depth-wise {size}x{size}, {channels} channels of {side}x{side}, step {step}, gap {gap}"
+        yield f"{name}, conv2d", timed(partial(F.conv2d, x, w, None, step, gap * (size // 2), gap, channels))
+        maps, weights = x.permute(0, 2, 3, 1), w[:, 0].permute(1, 2, 0).contiguous()
+        settings = [step] * 2, [gap] * 2, [gap * (size // 2)] * 4, Activation(0.0, 6.0), Activation(0.0, 6.0)
+        yield f"{name}, trk::depthwise", timed(partial(depthwise, maps, weights, b, *settings))
     for before, after, side in POINTWISE:
         yield from _ordinary(timed, map_of, before, after, side, 1, 0)
     for before, after, side, size, padding in SPATIAL:

@@ -12,6 +12,7 @@ import host_kernels
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 
 from trk.engine.backends.device.cuda import Bindings, Cuda
 from trk.engine.backends.device.tensorrt import TensorRTBackend
@@ -77,24 +78,30 @@ class FakeRuntime:
     def bindings(self):
         """All modules of cuda.bindings."""
         nvrtc = SimpleNamespace(
-            nvrtcCreateProgram=lambda *_: self._done("nvrtcCreateProgram", "program"),
+            nvrtcCreateProgram=self._create_program,
             nvrtcCompileProgram=lambda *_: self._done("nvrtcCompileProgram"),
             nvrtcGetCUBINSize=lambda *_: self._done("nvrtcGetCUBINSize", 5),
             nvrtcGetCUBIN=lambda *_: self._done("nvrtcGetCUBIN"),
         )
         driver = SimpleNamespace(
             CUstream=int,
-            cuModuleLoadData=lambda code: self._done("cuModuleLoadData", "module"),
-            cuModuleGetFunction=lambda module, name: self._done("cuModuleGetFunction", name.decode()),
+            cuModuleLoadData=lambda code: self._done("cuModuleLoadData", self.source),
+            cuModuleGetFunction=lambda source, name: self._done(
+                "cuModuleGetFunction", host_kernels.Function(name.decode(), source)
+            ),
             cuLaunchKernel=self._launch_kernel,
         )
         return Bindings(self, driver, nvrtc)
 
+    def _create_program(self, source, *_):
+        self.source = source  # of what is loaded next
+        return self._done("nvrtcCreateProgram", "program")
+
     def _launch_kernel(self, name, x, y, z, block, _y, _z, shared, stream, packed, extra):
         self.calls.append((name, stream))
         values, types = packed
-        assert all(self._holds(v) for v, kind in zip(values, types, strict=True) if kind is ctypes.c_void_p)
-        self.put(lambda: host_kernels.launch(name, (x, y), block, values, types), stream)
+        assert all(v == 0 or self._holds(v) for v, t in zip(values, types, strict=True) if t is ctypes.c_void_p)
+        self.put(lambda: name.launch((x, y), block, values, types), stream)
         return self._done("cuLaunchKernel")
 
     def put(self, work, stream=None):
@@ -479,3 +486,24 @@ class ByDlpack:
         new = ctypes.pythonapi.PyCapsule_New
         new.restype, new.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
         return new(self.parts[2].ctypes.data, b"dltensor", None)
+
+
+def compiling(capability):
+    """A `Cuda` whose kernels the real NVRTC compiles for a GPU, and what it is told to load: code, then names."""
+    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed (trk-engine[gpu])")
+    try:
+        nvrtc.nvrtcVersion()
+    except (RuntimeError, OSError):
+        pytest.skip("NVRTC is not installed (pip install nvidia-cuda-nvrtc)")
+    loaded = []
+
+    def load(code):
+        loaded.append(code)
+        return 0, "module"
+
+    driver = SimpleNamespace(
+        cuModuleLoadData=load, cuModuleGetFunction=lambda module, name: (loaded.append(name), (0, len(loaded)))[1]
+    )
+    cuda = FakeRuntime().cuda
+    cuda.bindings, cuda.capability = Bindings(cuda.bindings.runtime, driver, nvrtc), capability
+    return cuda, loaded

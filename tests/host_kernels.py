@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -9,9 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import trk
-
-SOURCE = Path(trk.__file__).parent / "engine" / "backends" / "device" / "crop.cu"
 HEAD = """
 #include <math.h>
 #define __global__
@@ -21,38 +19,46 @@ struct Dim { int x, y; };
 static Dim gridDim, blockDim, blockIdx, threadIdx;
 """
 LAUNCH = """
-extern "C" void launch_{name}(int across, int down, int block, {parameters}) {{
-    gridDim = {{across, down}};
-    blockDim = {{block, 1}};
-    for (blockIdx.y = 0; blockIdx.y < down; ++blockIdx.y)
-        for (blockIdx.x = 0; blockIdx.x < across; ++blockIdx.x)
-            for (threadIdx.x = 0; threadIdx.x < block; ++threadIdx.x) {name}({arguments});
+extern "C" void launch_{name}(int blocks_x, int blocks_y, int threads, {parameters}) {{
+    gridDim = {{blocks_x, blocks_y}};
+    blockDim = {{threads, 1}};
+    for (blockIdx.y = 0; blockIdx.y < blocks_y; ++blockIdx.y)
+        for (blockIdx.x = 0; blockIdx.x < blocks_x; ++blockIdx.x)
+            for (threadIdx.x = 0; threadIdx.x < threads; ++threadIdx.x) {name}({arguments});
 }}
 """
-PARAMETERS = {
-    "upload": "const Segment* segments, int count",
-    "cut": "const Crop* crops, unsigned char* out, int size",
-}
+KERNEL = re.compile(r'extern "C" __global__ void (\w+)\(([^)]*)\)')
 
 
 @functools.cache
-def library():
-    """The compiled kernels. Skips the test that asks where there is no C++ compiler."""
+def library(source):
+    """The kernels of `source`, compiled. Skips the test that asks where there is no C++ compiler."""
     compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         pytest.skip("no C++ compiler to run the GPU's kernels on the host")
+    text = source.decode()
     launches = [
         LAUNCH.format(name=name, parameters=one, arguments=", ".join(part.split()[-1] for part in one.split(",")))
-        for name, one in PARAMETERS.items()
+        for name, one in KERNEL.findall(text)
     ]
     folder = Path(tempfile.mkdtemp(prefix="trk-kernels-"))
-    (folder / "kernels.cpp").write_text("\n".join([HEAD, SOURCE.read_text(encoding="utf-8"), *launches]))
-    command = [compiler, "-O2", "-ffp-contract=off", "-shared", "-fPIC", "-o", "kernels.so", "kernels.cpp"]
-    subprocess.run(command, cwd=folder, check=True)
+    (folder / "kernels.cpp").write_text("\n".join([HEAD, text, *launches]), encoding="utf-8")
+    command = [compiler, "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas", "-shared", "-fPIC"]
+    subprocess.run([*command, "-o", "kernels.so", "kernels.cpp"], cwd=folder, check=True)
     return ctypes.CDLL(str(folder / "kernels.so"))
 
 
-def launch(name, grid, block, arguments, types):
-    """Run a kernel to its end."""
-    values = [kind(value) for kind, value in zip(types, arguments, strict=True)]
-    getattr(library(), f"launch_{name}")(*grid, block, *values)
+class Function(str):
+    """A kernel by its name, and the source that it is in."""
+
+    __slots__ = ("source",)
+
+    def __new__(cls, name, source):
+        made = super().__new__(cls, name)
+        made.source = source
+        return made
+
+    def launch(self, grid, block, arguments, types):
+        """Run it to its end."""
+        values = [kind(value) for kind, value in zip(types, arguments, strict=True)]
+        getattr(library(self.source), f"launch_{self}")(*grid, block, *values)

@@ -10,7 +10,7 @@ import torch
 from torch import fx, nn
 
 from ...errors import BackendError
-from .torch_fusible import fusible
+from .torch_fused import FUSED_OPERATORS, attributes_of, fused_nodes
 from .torch_ops import OPERATORS, SETTINGS
 
 
@@ -19,28 +19,21 @@ def torch_graph(
 ) -> fx.GraphModule:
     """Return the graph in `model` as a module on `device`, from inputs to a tuple of outputs in the file's order.
 
-    `external`: files that hold weights of it, by name. `fused`: write it for torch.compile on a GPU: see torch_fusible,
-    and weights laid out as its convolutions read them.
+    `external`: files that hold weights of it, by name. `fused`: write it for torch.compile on a GPU, as torch_fused
+    does, with weights channels last.
 
     Raises BackendError where the graph has an operator that no bundle has.
     """
     graph = onnx.load_from_string(model).graph
     arrays = {tensor.name: _array(tensor, external or {}) for tensor in graph.initializer}
-    shapes = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.value_info)}
-    shapes |= {name: list(array.shape) for name, array in arrays.items()}
+    nodes, operators = (fused_nodes(graph, arrays), OPERATORS | FUSED_OPERATORS) if fused else (graph.node, OPERATORS)
     root, made = nn.Module(), fx.Graph()
     values = {value.name: made.placeholder(f"input_{number}") for number, value in enumerate(graph.input)}
-    for node in graph.node:
+    for node in nodes:
         if node.op_type == "Constant":
             raise BackendError("the graph holds a Constant node, which trk-export never writes: export it again")
-        if node.op_type not in OPERATORS:
+        if node.op_type not in operators:
             raise BackendError(f"the backend torch has no operator {node.op_type}: take --backend onnxruntime")
-        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
-        attributes = {name: value for name, value in attributes.items() if not isinstance(value, bytes)}
-        written = None
-        if fused:
-            known = [shapes.get(name) for name in node.input]
-            written = fusible(node.op_type, attributes, known, len(node.input) > 1 and node.input[1] in arrays)
         inputs: list[Any] = []
         for at, name in enumerate(node.input):
             if at in SETTINGS.get(node.op_type, ()):
@@ -49,9 +42,9 @@ def torch_graph(
                 inputs.append(None)
             else:
                 if name not in values:
-                    values[name] = made.get_attr(_register(root, arrays[name], device, fused and not written))
+                    values[name] = made.get_attr(_register(root, arrays[name], device, fused))
                 inputs.append(values[name])
-        result = made.call_function(written or OPERATORS[node.op_type], (attributes, *inputs))
+        result = made.call_function(operators[node.op_type], (attributes_of(node), *inputs))
         if len(node.output) == 1:
             values[node.output[0]] = result
         else:

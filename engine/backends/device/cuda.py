@@ -206,9 +206,11 @@ class Cuda:
             found[name] = Kernel(function, types)
         return found
 
-    def run_kernel(self, kernel: Kernel, grid: tuple[int, int], block: int, *arguments: int) -> None:
-        """Put a kernel into the stream."""
-        stream = self.bindings.driver.CUstream(int(self.stream))
+    def run_kernel(
+        self, kernel: Kernel, grid: tuple[int, int], block: int, *arguments: float, stream: int | None = None
+    ) -> None:
+        """Put a kernel into the stream, or into another one."""
+        handle = self.bindings.driver.CUstream(int(self.stream if stream is None else stream))
         packed = (arguments, kernel.types)
         self.call(
             "cuLaunchKernel",
@@ -219,7 +221,7 @@ class Cuda:
             1,
             1,
             0,
-            stream,
+            handle,
             packed,
             0,
             what="launch a kernel",
@@ -239,7 +241,7 @@ class Cuda:
 
     def _compiled(self, source: bytes) -> bytes:
         """Return `source` as machine code of this GPU. Sums are rounded one by one, as the host's are."""
-        (program,) = self.call("nvrtcCreateProgram", source, b"crop.cu", 0, [], [], what="read kernels", of="nvrtc")
+        (program,) = self.call("nvrtcCreateProgram", source, b"kernels.cu", 0, [], [], what="read kernels", of="nvrtc")
         options = [f"--gpu-architecture=sm_{self.capability.replace('.', '')}".encode(), b"--fmad=false"]
         self.call("nvrtcCompileProgram", program, len(options), options, what="compile kernels for it", of="nvrtc")
         (size,) = self.call("nvrtcGetCUBINSize", program, what="compile kernels for it", of="nvrtc")

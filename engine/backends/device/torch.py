@@ -24,6 +24,8 @@ from .cuda import Cuda, CudaGraph
 
 log = logging.getLogger(__name__)
 Module = Callable[..., tuple[Any, ...]]
+Work = Callable[[list[Any], list[Any]], None]
+"""Computes outputs, the second, of inputs."""
 
 
 class TorchCuda(DeviceBackend):
@@ -45,34 +47,44 @@ class TorchCuda(DeviceBackend):
         super().__init__(bundle.manifest, cuda or Cuda(index=self._torch.cuda.current_device()))
         from ..torch_graph import torch_graph
 
-        self._modules: dict[str, Module] = {}
+        self._work: dict[str, Work] = {}
         compiled = compiled and os.environ.get("TORCH_COMPILE_DISABLE") != "1"  # PyTorch's own switch
         for graph in bundle.manifest.graphs:
             external = {name: bundle.read(name) for name in graph.external}
             fused = compiled and graph is not bundle.manifest.template  # which runs too seldom to wait for
             with translated("PyTorch", f"loading {graph.file}", RuntimeError):
                 module = torch_graph(bundle.read(graph.file), "cuda", external, fused=fused)
-                self._modules[graph.file] = self._compile(module) if fused else module
+                self._work[graph.file] = self._compiled(module) if fused else writing(module)
         self._allocate()
 
     def _loaded(self, graph: Graph) -> _TorchGraph:
-        return _TorchGraph(self._torch, self._cuda, self._modules[graph.file], graph)
+        return _TorchGraph(self._torch, self._cuda, self._work[graph.file], graph)
 
-    def _compile(self, module: Module) -> Module:
-        compiled: Module = self._torch.compile(module, fullgraph=True, dynamic=False)
-        state = [compiled]
+    def _compiled(self, module: Module) -> Work:
+        plain = writing(module)
+        state: list[Work] = [self._torch.compile(plain, fullgraph=True, dynamic=False)]
 
-        def run(*inputs: Any) -> tuple[Any, ...]:
+        def run(inputs: list[Any], outputs: list[Any]) -> None:
             try:
-                return state[0](*inputs)
+                state[0](inputs, outputs)
             except Exception as error:
-                if state[0] is module or isinstance(error, self._torch.cuda.OutOfMemoryError):
+                if state[0] is plain or isinstance(error, self._torch.cuda.OutOfMemoryError):
                     raise
                 log.warning("torch.compile failed, operators run one by one: %s", first_line(error))
-                state[0] = module
-                return module(*inputs)
+                state[0] = plain
+                plain(inputs, outputs)
 
         return run
+
+
+def writing(module: Module) -> Work:
+    """Return what writes the outputs of `module` where they are wanted: compiled, its last kernels do that."""
+
+    def run(inputs: list[Any], outputs: list[Any]) -> None:
+        for output, result in zip(outputs, module(*inputs), strict=True):
+            output.copy_(result)
+
+    return run
 
 
 class _TorchGraph:
@@ -81,8 +93,8 @@ class _TorchGraph:
     warm_up = 3
     capturable = True
 
-    def __init__(self, torch: Any, cuda: Cuda, module: Module, graph: Graph):
-        self._torch, self._cuda, self._module, self._graph = torch, cuda, module, graph
+    def __init__(self, torch: Any, cuda: Cuda, work: Work, graph: Graph):
+        self._torch, self._cuda, self._work, self._graph = torch, cuda, work, graph
         self._stream = torch.cuda.ExternalStream(int(cuda.stream))
         self._bound: dict[str, Any] = {}
 
@@ -106,9 +118,9 @@ class _TorchGraph:
             return self._cuda.instantiate(self._cuda.bindings.runtime.cudaGraph_t(int(graph.raw_cuda_graph())), graph)
 
     def _go(self) -> None:
-        results = self._module(*(self._bound[tensor.name] for tensor in self._graph.inputs))
-        for tensor, result in zip(self._graph.outputs, results, strict=True):
-            self._bound[tensor.name].copy_(result)
+        self._work(
+            *([self._bound[tensor.name] for tensor in side] for side in (self._graph.inputs, self._graph.outputs))
+        )
 
     @contextmanager
     def _at_work(self, what: str) -> Iterator[None]:

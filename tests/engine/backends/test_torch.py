@@ -6,11 +6,11 @@ Its CUDA path is in test_capture_replay.py.
 import sys
 
 import numpy as np
-import onnx
 import pytest
 import torch
 from nano import nano_bundle
-from onnx import TensorProto, helper
+from onnx import TensorProto
+from onnx_graphs import RANDOM, X, computed, model
 from tiny import TINY, seeded
 from trackers import boxes, track
 
@@ -22,7 +22,6 @@ from trk.engine.backends.torch_ops import OPERATORS, SETTINGS, TYPES
 from trk.engine.bundle import Bundle
 from trk.engine.manifest import Weights
 from trk.export.bundle import export_bundle
-from trk.export.verify import run
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +84,6 @@ def test_several_targets_in_one_run_as_in_onnx_runtime(many_bundle, clip):
     np.testing.assert_allclose(found[1], found[0], atol=0.05)
 
 
-def model(nodes, inputs, outputs, constants=()):
-    """A graph of `nodes`; `inputs` and `outputs` are (name, element type, shape), `constants` (name, array)."""
-    infos = [[helper.make_tensor_value_info(*one) for one in some] for some in (inputs, outputs)]
-    tensors = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants]
-    graph = helper.make_graph([helper.make_node(*node[:3], **node[3]) for node in nodes], "g", *infos, tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-
-
-RANDOM = np.random.default_rng(0)
-X = RANDOM.normal(size=(2, 3, 8, 9)).astype(np.float32)
 CASES = {
     "uneven padding": ("Conv", {"pads": [0, 1, 2, 0], "strides": [2, 1]}, [("w", RANDOM.normal(size=(4, 3, 3, 2)))]),
     "groups, dilation": ("Conv", {"group": 3, "dilations": [2, 2]}, [("w", RANDOM.normal(size=(6, 1, 3, 3)))]),
@@ -127,33 +116,6 @@ CASES = {
 }
 
 
-FUSED = {
-    "depth-wise, a weight of each target": ("Conv", {"group": 3}, [], (3, 1, 3, 3)),
-    "depth-wise, steps and uneven padding": (
-        "Conv",
-        {"group": 3, "strides": [2, 1], "pads": [0, 1, 2, 0]},
-        [],
-        (3, 1, 3, 2),
-    ),
-    "depth-wise, dilated": ("Conv", {"group": 3, "dilations": [2, 3], "pads": [2, 3, 2, 3]}, ["bias"], (3, 1, 3, 3)),
-    "a weight that is too large": ("Conv", {"group": 3}, [], (3, 1, 8, 8)),
-    "single weights": ("Conv", {}, [], (3, 3, 1, 1)),
-    "single weights, with a bias": ("Conv", {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0]}, ["bias"], (3, 3, 1, 1)),
-    "single weights in steps": ("Conv", {"strides": [2, 2]}, ["bias"], (3, 3, 1, 1)),
-    "single weights, padded": ("Conv", {"pads": [1, 1, 1, 1]}, ["bias"], (3, 3, 1, 1)),
-    "a row times a matrix": ("Gemm", {"transB": 1, "alpha": 0.5, "beta": 2.0}, ["bias"], (3, 5)),
-    "a row times a matrix as it is": ("Gemm", {}, [], (5, 3)),
-}
-"""Kind, attributes, and the shape of the second input, which the caller gives."""
-
-
-def computed(made, inputs, fused=False):
-    """What ONNX Runtime and what PyTorch makes of a graph."""
-    (expected,) = run(made, inputs).values()
-    (found,) = torch_graph(made.SerializeToString(), "cpu", fused=fused)(*map(torch.from_numpy, inputs.values()))
-    return found.numpy(), expected
-
-
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_operator_does_what_onnx_runtime_does(name, fused):
@@ -163,20 +125,6 @@ def test_operator_does_what_onnx_runtime_does(name, fused):
     node = (kind, ["x", *(n for n, _ in constants)], ["y"], attributes)
     made = model([node], [("x", TensorProto.FLOAT, X.shape)], [("y", out_kind, None)], constants)
     np.testing.assert_allclose(*computed(made, {"x": X}, fused), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("constant", [False, True])
-@pytest.mark.parametrize("name", FUSED)
-def test_operator_that_is_written_to_be_fused_does_what_onnx_runtime_does(name, constant):
-    kind, attributes, more, shape = FUSED[name]
-    x = X if kind == "Conv" else X[0, 0, 0, :5][None]
-    weight = RANDOM.normal(size=shape).astype(np.float32)
-    bias = RANDOM.normal(size=3).astype(np.float32)
-    inputs = {"x": x} if constant else {"x": x, "w": weight}
-    constants = [*([("w", weight)] if constant else []), *([("bias", bias)] if more else [])]
-    infos = [(name, TensorProto.FLOAT, value.shape) for name, value in inputs.items()]
-    made = model([(kind, ["x", "w", *more], ["y"], attributes)], infos, [("y", TensorProto.FLOAT, None)], constants)
-    np.testing.assert_allclose(*computed(made, inputs, fused=True), rtol=1e-5, atol=1e-5)
 
 
 def test_fp16_is_rounded_and_overflows_after_every_operator():

@@ -1,11 +1,8 @@
 """crop.cu, compiled as C++ for the host: OpenCV's crops to the byte. NVRTC compiles it for every GPU, without one."""
 
-from itertools import count, islice
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
-from cuda_stand_in import FakeRuntime
+from cuda_stand_in import FakeRuntime, compiling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,10 +17,9 @@ from trk.engine.backends.device.crops import (
     Staging,
     crop_kernels,
 )
-from trk.engine.backends.device.cuda import Bindings, Cuda
 from trk.engine.crop import Cropper
 from trk.engine.device_frame import DeviceFrame
-from trk.engine.geometry import CropRule, Square
+from trk.engine.geometry import CropRule
 
 PLAIN = CropRule(origin_shift=0.0)
 """A square begins at its centre less half its side."""
@@ -79,12 +75,13 @@ def pitched(frame, gap, seed):
 
 def cut_by_opencv(frame, square, size, fill):
     out = np.empty((size, size, 3), np.uint8)
-    Cropper(PLAIN).cut(frame, (square.x + square.side / 2, square.y + square.side / 2), square.side, fill, out)
+    x, y, side, _ = square
+    Cropper(PLAIN).cut(frame, (x + side / 2, y + side / 2), side, fill, out)
     return out
 
 
 def at(x, y, side):
-    return Square(x, y, side, (0.0, 0.0))
+    return x, y, side, (0.0, 0.0)
 
 
 @st.composite
@@ -224,23 +221,8 @@ def test_upload_copies_any_number_of_quads_and_segments(gpu):
 
 @pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"])
 def test_nvrtc_compiles_the_kernels_for_every_gpu_since_turing(capability):
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-python is not installed (trk-engine[gpu])")
-    try:
-        nvrtc.nvrtcVersion()
-    except (RuntimeError, OSError):
-        pytest.skip("NVRTC is not installed (pip install nvidia-cuda-nvrtc)")
-    asked, numbers = [], count(1)
-
-    def load(code):
-        asked.append(code)
-        return 0, "module"
-
-    names = SimpleNamespace(
-        cuModuleLoadData=load, cuModuleGetFunction=lambda module, name: (asked.append(name), (0, next(numbers)))[1]
-    )
-    cuda = Cuda(FakeRuntime().bindings)
-    cuda.bindings, cuda.capability = Bindings(cuda.bindings.runtime, names, nvrtc), capability
+    cuda, loaded = compiling(capability)
     assert list(crop_kernels(cuda)) == list(KERNELS)
-    code, *found = islice(asked, 3)
+    code, *found = loaded
     assert code[:4] == b"\x7fELF"
     assert all(name in code for name in found)

@@ -1,0 +1,169 @@
+"""Nodes that are put together for torch.compile: what they compute is what ONNX Runtime does, node by node."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto
+from onnx_graphs import RANDOM, X, computed, model
+
+from trk.engine.backends.torch_fused import FUSED_OPERATORS, fused_nodes
+from trk.engine.backends.torch_graph import torch_graph
+from trk.engine.backends.torch_ops import OPERATORS
+from trk.export.verify import run
+
+FUSED = {
+    "depth-wise, a weight of each target": ("Conv", {"group": 3}, [], (3, 1, 3, 3)),
+    "depth-wise, steps and uneven padding": (
+        "Conv",
+        {"group": 3, "strides": [2, 1], "pads": [0, 1, 2, 0]},
+        [],
+        (3, 1, 3, 2),
+    ),
+    "depth-wise, dilated": ("Conv", {"group": 3, "dilations": [2, 3], "pads": [2, 3, 2, 3]}, ["bias"], (3, 1, 3, 3)),
+    "a weight that is too large": ("Conv", {"group": 3}, [], (3, 1, 8, 8)),
+    "single weights": ("Conv", {}, [], (3, 3, 1, 1)),
+    "single weights, with a bias": ("Conv", {"kernel_shape": [1, 1], "pads": [0, 0, 0, 0]}, ["bias"], (3, 3, 1, 1)),
+    "single weights in steps": ("Conv", {"strides": [2, 2]}, ["bias"], (3, 3, 1, 1)),
+    "single weights, padded": ("Conv", {"pads": [1, 1, 1, 1]}, ["bias"], (3, 3, 1, 1)),
+    "a row times a matrix": ("Gemm", {"transB": 1, "alpha": 0.5, "beta": 2.0}, ["bias"], (3, 5)),
+    "a row times a matrix as it is": ("Gemm", {}, [], (5, 3)),
+}
+"""Kind, attributes, and the shape of the second input, which the caller gives."""
+
+
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize("name", FUSED)
+def test_operator_that_is_written_to_be_fused_does_what_onnx_runtime_does(name, constant):
+    kind, attributes, more, shape = FUSED[name]
+    x = X if kind == "Conv" else X[0, 0, 0, :5][None]
+    weight = RANDOM.normal(size=shape).astype(np.float32)
+    bias = RANDOM.normal(size=3).astype(np.float32)
+    inputs = {"x": x} if constant else {"x": x, "w": weight}
+    constants = [*([("w", weight)] if constant else []), *([("bias", bias)] if more else [])]
+    infos = [(name, TensorProto.FLOAT, value.shape) for name, value in inputs.items()]
+    made = model([(kind, ["x", "w", *more], ["y"], attributes)], infos, [("y", TensorProto.FLOAT, None)], constants)
+    np.testing.assert_allclose(*computed(made, inputs, fused=True), rtol=1e-5, atol=1e-5)
+
+
+def weights(name, *shape):
+    return name, RANDOM.normal(size=shape).astype(np.float32)
+
+
+BOUNDS = [("low", np.float32(0.25)), ("high", np.float32(1.5))]
+CLIP = "Clip", ["low", "high"], BOUNDS
+RELU, SWISH, EXP = ("Relu", [], []), ("HardSwish", [], []), ("Exp", [], [])
+DEPTHWISE = {"group": 8, "pads": [1, 1, 1, 1]}, (8, 1, 3, 3)
+SINGLE = {}, (8, 8, 1, 1)
+SQUARE = {"pads": [1, 1, 1, 1]}, (16, 8, 3, 3)
+CHAINS = {
+    "depth-wise between two": (DEPTHWISE, CLIP, SWISH, True, ["Depthwise"]),
+    "depth-wise without a bias": (DEPTHWISE, SWISH, RELU, False, ["Depthwise"]),
+    "depth-wise and what it can not take": (DEPTHWISE, EXP, EXP, True, ["Exp", "Depthwise", "Exp"]),
+    "single weights": (SINGLE, RELU, RELU, True, ["Relu", "PointwiseRelu"]),
+    "single weights without a bias": (SINGLE, CLIP, RELU, False, ["Clip", "Pointwise", "Relu"]),
+    "single weights and another activation": (SINGLE, RELU, CLIP, True, ["Relu", "Pointwise", "Clip"]),
+    "single weights in groups": (({"group": 2}, (12, 4, 1, 1)), RELU, RELU, True, ["Relu", "PointwiseRelu"]),
+    "single weights in groups, without a bias": (
+        ({"group": 4}, (4, 2, 1, 1)),
+        RELU,
+        CLIP,
+        False,
+        ["Relu", "Pointwise", "Clip"],
+    ),
+    "other convolutions in groups": (({"group": 2}, (6, 4, 3, 3)), RELU, RELU, True, ["Relu", "Conv", "Relu"]),
+    "other convolutions": (SQUARE, RELU, CLIP, True, ["Relu", "Conv", "Clip"]),
+    "other convolutions of FP32": (SQUARE, RELU, RELU, True, ["Relu", "Conv", "Relu"]),
+}
+"""Attributes and shape of a convolution, activations before and after, whether it has a bias; what becomes of it."""
+
+
+def chain(convolution, before, after, has_bias, outputs="y", dtype=np.float32):
+    """A convolution between two activations: x, a, c, y."""
+    (attributes, shape), bias = convolution, ["b"] if has_bias else []
+    constants = dict([weights("w", *shape), weights("b", shape[0]), *before[2], *after[2]])
+    nodes = [
+        (before[0], ["x", *before[1]], ["a"], {}),
+        ("Conv", ["a", "w", *bias], ["c"], attributes),
+        (after[0], ["c", *after[1]], ["y"], {}),
+    ]
+    used = {name for node in nodes for name in node[1]}
+    kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    made = model(
+        nodes,
+        [("x", kind, (2, 8, 9, 7))],
+        [(name, kind, None) for name in outputs],
+        [(name, np.asarray(array, dtype)) for name, array in constants.items() if name in used],
+    )
+    return onnx.shape_inference.infer_shapes(made)
+
+
+def kinds(made):
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
+    return [node.op_type for node in fused_nodes(made.graph, constants)]
+
+
+def inputs():
+    return {"x": (2 * RANDOM.normal(size=(2, 8, 9, 7))).astype(np.float32)}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_convolutions_take_along_what_their_kernels_can(name):
+    *parts, expected = CHAINS[name]
+    made = chain(*parts)
+    assert kinds(made) == expected
+    np.testing.assert_allclose(*computed(made, inputs(), fused=True), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "expected"),
+    [
+        (SQUARE, ["Relu", "ConvRelu"]),
+        (({"strides": [2, 2]}, (16, 8, 1, 1)), ["Relu", "ConvRelu"]),
+        (({"pads": [1, 0, 1, 1]}, (16, 8, 3, 3)), ["Relu", "Conv", "Relu"]),
+        (({}, (12, 8, 3, 3)), ["Relu", "Conv", "Relu"]),
+        (({"group": 2}, (16, 4, 3, 3)), ["Relu", "Conv", "Relu"]),
+    ],
+    ids=["square", "steps", "uneven padding", "channels that cuDNN has no kernel for", "groups"],
+)
+def test_convolution_of_fp16_takes_relu_along_where_cudnn_has_a_kernel(convolution, expected):
+    made = chain(convolution, RELU, RELU, True, dtype=np.float16)
+    assert kinds(made) == expected
+    given = {name: array.astype(np.float16) for name, array in inputs().items()}
+    np.testing.assert_allclose(*computed(made, given, fused=True), rtol=4e-3, atol=4e-3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [("ya", ["Clip", "Depthwise"]), ("yc", ["Depthwise", "Relu"]), ("yac", ["Clip", "Depthwise", "Relu"])],
+)
+def test_activation_that_something_else_reads_stays(outputs, expected):
+    made, given = chain(DEPTHWISE, CLIP, RELU, True, outputs), inputs()
+    assert kinds(made) == expected
+    results = torch_graph(made.SerializeToString(), "cpu", fused=True)(torch.from_numpy(given["x"]))
+    for found, wanted in zip(results, run(made, given).values(), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_activation_goes_to_one_of_two_convolutions_that_could_take_it():
+    nodes = [
+        ("Conv", ["x", "w", "b"], ["c"], DEPTHWISE[0]),
+        ("Clip", ["c", "low", "high"], ["a"], {}),
+        ("Conv", ["a", "w", "b"], ["y"], DEPTHWISE[0]),
+    ]
+    constants = [weights("w", 8, 1, 3, 3), weights("b", 8), *BOUNDS]
+    made = model(nodes, [("x", TensorProto.FLOAT, (2, 8, 9, 7))], [("y", TensorProto.FLOAT, None)], constants)
+    made = onnx.shape_inference.infer_shapes(made)
+    assert kinds(made) == ["Depthwise", "Depthwise"]
+    np.testing.assert_allclose(*computed(made, inputs(), fused=True), rtol=1e-5, atol=1e-5)
+
+
+def test_compiled_nodes_are_what_they_were():
+    for *parts, _ in CHAINS.values():
+        module = torch_graph(chain(*parts).SerializeToString(), "cpu", fused=True)
+        compiled, x = torch.compile(module, backend="aot_eager", fullgraph=True), torch.from_numpy(inputs()["x"])
+        torch.testing.assert_close(compiled(x), module(x))
+
+
+def test_names_of_fused_operators_are_none_of_onnx():
+    assert not set(FUSED_OPERATORS) & set(OPERATORS)
