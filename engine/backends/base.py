@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from operator import is_
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -150,14 +149,3 @@ def check_signature(bundle: Bundle, graph: Graph, inputs: Signature, outputs: Si
         if odd:
             first = min(map(str, odd))
             raise BundleError(f"{bundle.path}: the {kind}s of {graph.file} are not those of the manifest ({first})")
-
-
-def blended(one: NDArray[Any], other: NDArray[Any], share: float) -> NDArray[Any]:
-    """Return (1 - share) one + share other, of the type of `one`, summed in FP32."""
-    mixed: NDArray[Any] = (one + share * (other.astype(np.float32) - one)).astype(one.dtype)
-    return mixed
-
-
-def same(some: Sequence[Any], others: Sequence[Any]) -> bool:
-    """Whether these are the very same things."""
-    return len(some) == len(others) and all(map(is_, some, others))

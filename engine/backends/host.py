@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from operator import is_
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +14,7 @@ from ..crop import Cropper, Image
 from ..device_frame import Frame
 from ..geometry import CropRule
 from ..manifest import Graph, Tensor
-from .base import Backend, Floats, SearchOutput, blended, same
+from .base import Backend, Floats, SearchOutput
 
 Array = NDArray[Any]
 HostKernels = dict[str, Array]
@@ -54,7 +55,7 @@ class HostBackend(Backend):
 
     def mix(self, one: HostKernels, other: HostKernels, share: float) -> HostKernels:
         """Return (1 - share) one + share other."""
-        return {name: blended(a, other[name], share) for name, a in one.items()}
+        return {name: _blended(a, other[name], share) for name, a in one.items()}
 
 
 class HostRunner:
@@ -81,7 +82,7 @@ class HostRunner:
 
     def search(self, kernels: Sequence[HostKernels], size: Floats, params: Floats) -> SearchOutput:
         """Run the graph; kernels are bound again only when one of them is another."""
-        if not same(self._held, kernels):
+        if not _same(self._held, kernels):
             several = len(kernels) > 1
             joined = {name: np.concatenate([one[name] for one in kernels]) for name in self._kernels if several}
             self._graph.bind(joined or {name: kernels[0][name] for name in self._kernels})
@@ -99,3 +100,14 @@ class HostRunner:
 
 def _zeros(tensor: Tensor) -> Array:
     return np.zeros(tensor.shape, tensor.dtype)
+
+
+def _blended(one: NDArray[Any], other: NDArray[Any], share: float) -> NDArray[Any]:
+    """Return (1 - share) one + share other, of the type of `one`, summed in FP32."""
+    mixed: NDArray[Any] = (one + share * (other.astype(np.float32) - one)).astype(one.dtype)
+    return mixed
+
+
+def _same(some: Sequence[Any], others: Sequence[Any]) -> bool:
+    """Whether these are the very same things."""
+    return len(some) == len(others) and all(map(is_, some, others))

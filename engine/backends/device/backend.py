@@ -13,10 +13,11 @@ from ...crop import Image
 from ...device_frame import DeviceFrame, Frame
 from ...geometry import CropRule
 from ...manifest import Graph, Manifest
-from ..base import Backend, Floats, blended
-from .crops import DeviceCropper, Staging, check_device, crop_kernels
+from ..base import Backend, Floats
+from .crops import DeviceCropper, Staging, check_device
 from .cuda import Cuda
-from .graph_runner import DeviceKernels, GraphRunner, Layout, LoadedGraph
+from .graph_runner import THREADS, DeviceKernels, GraphRunner, Layout, LoadedGraph
+from .kernel_source import engine_kernels
 from .timing import DeviceTimes
 
 
@@ -29,7 +30,7 @@ class DeviceBackend(Backend):
     def __init__(self, manifest: Manifest, cuda: Cuda):
         super().__init__(manifest)
         self._cuda, self._lock = cuda, RLock()
-        self._functions = crop_kernels(cuda)
+        self._functions = engine_kernels(cuda)
         self._layout = Layout(manifest.template.outputs)
 
     @abstractmethod
@@ -75,16 +76,12 @@ class DeviceBackend(Backend):
         return times
 
     def mix(self, one: DeviceKernels, other: DeviceKernels, share: float) -> DeviceKernels:
-        """Return (1 - share) one + share other, through host memory."""
-        memory = [np.empty(self._layout.size, np.uint8) for _ in range(2)]
-        mixed = DeviceKernels(self._cuda, self._layout)
+        """Return (1 - share) one + share other."""
+        made = DeviceKernels(self._cuda, self._layout)
         with self._lock:
-            for array, kernels in zip(memory, (one, other), strict=True):
-                self._cuda.copy_to_host(array, kernels.address)
+            for dtype, first, count in self._layout.runs:
+                places = (kernels.address + first for kernels in (one, other, made))
+                grid = -(-count // THREADS), 1
+                self._cuda.run_kernel(self._functions[f"mix_{dtype}"], grid, THREADS, *places, count, share)
             self._cuda.synchronize()
-            views = [self._layout.views(array) for array in memory]
-            for name, array in views[0].items():
-                array[:] = blended(array, views[1][name], share)
-            self._cuda.copy_from_host(mixed.address, memory[0])
-            self._cuda.synchronize()
-        return mixed
+        return made

@@ -7,9 +7,7 @@ search reads, so that one capture serves frames, windows and pitches of every si
 from __future__ import annotations
 
 import copy
-import ctypes
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from ....errors import FrameError
 from ...crop import Cropper, Image
 from ...device_frame import DeviceFrame, Frame
 from ...geometry import CropRule, Square, Squares
-from .cuda import Cuda, Kernel
+from .cuda import Cuda
 
 ROW = struct.Struct("<Qq5i4B")
 """`Crop` of crop.cu: address and pitch of the window; x, y, side of the square; width, height; fill colour."""
@@ -30,16 +28,7 @@ CAPACITY = 1024 * 1024 * 3
 """Bytes of windows that fit in before the memory has to grow."""
 LARGE_WINDOW = 9.0
 """Pixels of a window per pixel of its crop from which on the host cuts: resizing reads fewer than copying then."""
-KERNELS = {
-    "upload": (ctypes.c_void_p, ctypes.c_int),
-    "cut": (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
-}
 _ADDRESS = struct.Struct("<Q")
-
-
-def crop_kernels(cuda: Cuda) -> dict[str, Kernel]:
-    """Return the kernels of crop.cu, compiled for the GPU of `cuda`."""
-    return cuda.kernels(Path(__file__).with_name("crop.cu").read_bytes(), KERNELS)
 
 
 def check_device(frame: DeviceFrame, index: int) -> None:

@@ -135,10 +135,6 @@ class Cuda:
         """Copy from the device into a contiguous host array, in the stream."""
         self._copy(array.ctypes.data, address, array.nbytes, "cudaMemcpyDeviceToHost")
 
-    def copy_from_host(self, address: int, array: Array) -> None:
-        """Copy a contiguous host array to the device, in the stream."""
-        self._copy(address, array.ctypes.data, array.nbytes, "cudaMemcpyHostToDevice")
-
     def copy(self, target: int, source: int, size: int) -> None:
         """Copy on the device, in the stream."""
         self._copy(target, source, size, "cudaMemcpyDeviceToDevice")

@@ -1,6 +1,6 @@
 // A depth-wise convolution with its bias and the activations before and after it, in one kernel.
 // Maps lie channels last, in FP16 or FP32; sums are FP32. Source: onnx/onnx:docs/Operators.md, Conv with group = channels.
-// torch_kernels.py puts #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and COLUMNS (of a
+// torch_kernels.py puts half.cu and #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and COLUMNS (of a
 // weight), SWISH_BEFORE and SWISH (1: an activation is HardSwish). Compiled by NVRTC when it is first asked for; the
 // tests compile it as C++ and compare it with PyTorch's.
 
@@ -12,32 +12,17 @@
 
 #if HALF
 typedef unsigned short Value;
+#define WIDE from_half
+#define NARROW to_half
 #else
 typedef float Value;
+#define WIDE
+#define NARROW
 #endif
 
 struct __align__(sizeof(Value) * LANES) Pack {   // What a thread loads and stores at once.
     Value lanes[LANES];
 };
-
-#if !HALF
-__device__ float wide(Value value) { return value; }
-__device__ Value narrow(float value) { return value; }
-#elif defined(__CUDACC_RTC__)
-__device__ float wide(Value bits) {
-    float value;
-    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
-    return value;
-}
-__device__ Value narrow(float value) {
-    Value bits;
-    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
-    return bits;
-}
-#else   // The tests' compiler.
-__device__ float wide(Value bits) { return __builtin_bit_cast(_Float16, bits); }
-__device__ Value narrow(float value) { return __builtin_bit_cast(Value, (_Float16)value); }
-#endif
 
 // Clips, or HardSwish where `hard_swish` is 1.
 __device__ float activated(float value, float low, float high, int hard_swish) {
@@ -60,7 +45,7 @@ extern "C" __global__ void depthwise(
     float sums[LANES];
     Pack made = {};
     if (bias) made = bias[pack];
-    for (int lane = 0; lane < LANES; ++lane) sums[lane] = wide(made.lanes[lane]);
+    for (int lane = 0; lane < LANES; ++lane) sums[lane] = WIDE(made.lanes[lane]);
     UNROLLED
     for (int tap_row = 0; tap_row < ROWS; ++tap_row) {
         const int y = row * down - top + tap_row * lines;
@@ -73,11 +58,11 @@ extern "C" __global__ void depthwise(
             const bool inside = y >= 0 && y < height && from >= 0 && from < width;
             const Pack weights = weight[(tap_row * COLUMNS + tap) * packs + pack];
             for (int lane = 0; lane < LANES; ++lane) {
-                const float value = activated(wide(pixels[tap].lanes[lane]), low_before, high_before, SWISH_BEFORE);
-                sums[lane] = fmaf(inside ? value : 0.0f, wide(weights.lanes[lane]), sums[lane]);
+                const float value = activated(WIDE(pixels[tap].lanes[lane]), low_before, high_before, SWISH_BEFORE);
+                sums[lane] = fmaf(inside ? value : 0.0f, WIDE(weights.lanes[lane]), sums[lane]);
             }
         }
     }
-    for (int lane = 0; lane < LANES; ++lane) made.lanes[lane] = narrow(activated(sums[lane], low, high, SWISH));
+    for (int lane = 0; lane < LANES; ++lane) made.lanes[lane] = NARROW(activated(sums[lane], low, high, SWISH));
     out[at] = made;
 }

@@ -68,6 +68,18 @@ class Layout:
             self.offsets[tensor.name] = self.size
             self.size += -(-bytes_of(tensor) // ALIGNED) * ALIGNED
 
+    @property
+    def runs(self) -> list[tuple[str, int, int]]:
+        """Stretches of one dtype, gaps between tensors included: the dtype, the first byte, how many values."""
+        ends = [*(self.offsets[tensor.name] for tensor in self.tensors[1:]), self.size]
+        found: list[tuple[str, int, int]] = []
+        for tensor, end in zip(self.tensors, ends, strict=True):
+            dtype, first = tensor.dtype, self.offsets[tensor.name]
+            if found and found[-1][0] == dtype:
+                _, first, _ = found.pop()
+            found.append((dtype, first, (end - first) // np.dtype(dtype).itemsize))
+        return found
+
     def views(self, memory: NDArray[np.uint8]) -> dict[str, Array]:
         """Return the tensors in `memory` by name."""
         found = {}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .cuda import Cuda, Kernel
+from .kernel_source import kernel_source
 
 LARGEST = torch.finfo(torch.float32).max
 THREADS = 256
@@ -76,9 +76,7 @@ class DepthwiseKernels:
 
     def _kernel(self, *key: int) -> Kernel:
         if key not in self._made:
-            defines = zip(DEFINES, key, strict=True)
-            head = "".join(f"#define {name} {value}\n" for name, value in defines).encode()
-            source = head + Path(__file__).with_name("depthwise.cu").read_bytes()
+            source = kernel_source("half.cu", "depthwise.cu", **dict(zip(DEFINES, key, strict=True)))
             self._made[key] = self._cuda.kernels(source, {"depthwise": SIGNATURE})["depthwise"]
         return self._made[key]
 

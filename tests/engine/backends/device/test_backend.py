@@ -15,10 +15,13 @@ from trackers import PARAMS, boxes, changed, on_backend, track
 
 from trk import BackendError, FrameError, MultiTracker, Tracker
 from trk.bench.crowd import Crowd
+from trk.engine.backends.device.graph_runner import Layout
+from trk.engine.backends.device.kernel_source import engine_kernels
 from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
 from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
 from trk.engine.device_frame import DeviceFrame, as_frame
+from trk.engine.manifest import Tensor
 from trk.engine.policy import POLICIES
 from trk.engine.stateless import Step
 from trk.errors import TrkError
@@ -184,6 +187,25 @@ def test_kernels_are_each_targets_own_alone_in_turn_mixed_and_together(many_bund
         found.append(answers)
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_kernels_are_mixed_where_they_are_as_numpy_mixes_them(dtype, runtime):
+    cuda, random, share = runtime.cuda, np.random.default_rng(0), 0.3
+    one, other, out = (cuda.pinned(1000 * np.dtype(dtype).itemsize).view(dtype) for _ in range(3))
+    one[:], other[:] = (random.normal(size=1000) * 300 for _ in range(2))
+    places = (array.ctypes.data for array in (one, other, out))
+    cuda.run_kernel(engine_kernels(cuda)[f"mix_{dtype}"], (4, 1), 256, *places, 999, share)
+    cuda.synchronize()
+    np.testing.assert_array_equal(out[:-1], (one + np.float32(share) * (other.astype("f4") - one)).astype(dtype)[:-1])
+    assert out[-1] == 0
+
+
+def test_stretches_of_one_type_are_mixed_in_one_launch():
+    types = ["float16", "float16", "float32", "float16"]
+    layout = Layout([Tensor(name=f"kernel_{n}", shape=(3, 70), dtype=dtype) for n, dtype in enumerate(types)])
+    assert layout.runs == [("float16", 0, 512), ("float32", 1024, 256), ("float16", 2048, 256)]
+    assert layout.size == 2560
 
 
 def test_kernels_of_another_template_come_to_a_search_in_one_copy(runtime, clip, tmp_path):

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trk.engine.backends.device.crops import (
-    KERNELS,
     LARGE_WINDOW,
     QUAD,
     ROW,
@@ -15,8 +14,8 @@ from trk.engine.backends.device.crops import (
     CropTable,
     DeviceCropper,
     Staging,
-    crop_kernels,
 )
+from trk.engine.backends.device.kernel_source import SIGNATURES, engine_kernels
 from trk.engine.crop import Cropper
 from trk.engine.device_frame import DeviceFrame
 from trk.engine.geometry import CropRule
@@ -33,7 +32,7 @@ class Gpu:
 
     def __init__(self):
         self.cuda = FakeRuntime().cuda
-        self.kernels = crop_kernels(self.cuda)
+        self.kernels = engine_kernels(self.cuda)
         self.staging = Staging(self.cuda)
 
     def upload(self, *segments):
@@ -222,7 +221,7 @@ def test_upload_copies_any_number_of_quads_and_segments(gpu):
 @pytest.mark.parametrize("capability", ["7.5", "8.0", "8.6", "8.9", "9.0", "10.0", "12.0"])
 def test_nvrtc_compiles_the_kernels_for_every_gpu_since_turing(capability):
     cuda, loaded = compiling(capability)
-    assert list(crop_kernels(cuda)) == list(KERNELS)
+    assert list(engine_kernels(cuda)) == list(SIGNATURES)
     code, *found = loaded
     assert code[:4] == b"\x7fELF"
     assert all(name in code for name in found)

@@ -11,8 +11,8 @@ import pytest
 from cuda_stand_in import GLOBAL, FakeRuntime
 
 from trk import BackendError
-from trk.engine.backends.device.crops import crop_kernels
 from trk.engine.backends.device.cuda import Bindings, Cuda
+from trk.engine.backends.device.kernel_source import engine_kernels
 from trk.engine.backends.device.timing import DeviceTimer
 
 
@@ -31,7 +31,7 @@ def moved(cuda, size):
     there, copy = cuda.malloc(size, owner), cuda.malloc(size, owner)
 
     def work():
-        cuda.copy_from_host(there, sent)
+        cuda.copy(there, sent.ctypes.data, sent.nbytes)
         cuda.copy(copy, there, size)
         cuda.copy_to_host(back, copy)
 
@@ -128,7 +128,7 @@ def test_device_is_named(runtime):
 )
 def test_device_that_is_not_usable_is_told_in_a_line(fails, words):
     with pytest.raises(BackendError) as caught:
-        crop_kernels(FakeRuntime(fails).cuda)
+        engine_kernels(FakeRuntime(fails).cuda)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -148,7 +148,7 @@ def test_library_that_is_missing_is_told_with_what_to_install(runtime, module, f
     bindings = runtime.bindings
     setattr(getattr(bindings, module), function, missing)
     with pytest.raises(BackendError) as caught:
-        crop_kernels(Cuda(bindings))
+        engine_kernels(Cuda(bindings))
     assert 'Failed to dlopen "lib.so.1"' in str(caught.value)
     assert advice in str(caught.value)
     assert "more lines" not in str(caught.value)
@@ -214,13 +214,14 @@ class Checked:
 
 
 def use_all_of(cuda, real):
-    kernels, timer = crop_kernels(cuda), DeviceTimer(cuda)
+    kernels, timer = engine_kernels(cuda), DeviceTimer(cuda)
     sent, _, work, owner = moved(cuda, 64)
 
     def all_of_it():
         work()
         cuda.run_kernel(kernels["upload"], (16, 1), 256, sent.ctypes.data, 2)
         cuda.run_kernel(kernels["cut"], (4, 3), 256, 4096, 8192, 255)
+        cuda.run_kernel(kernels["mix_float16"], (1, 1), 256, 4096, 8192, 4096, 7, 0.25, stream=5)
 
     for graph in (cuda.capture(all_of_it), cuda.instantiate(real.runtime.cudaGraph_t(13), owner)):
         cuda.launch(graph)
