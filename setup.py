@@ -11,6 +11,8 @@ ROOMS = [
     "engine",
     "engine.backends",
     "engine.backends.device",
+    "engine.cuda",
+    "engine.onnx_to_torch",
     "engine.plans",
     "export",
     "models",
@@ -77,7 +79,7 @@ setup(
     package_dir={"trk": "."},
     package_data={
         "trk": ["py.typed"],
-        "trk.engine.backends.device": ["*.cu"],
+        "trk.engine.cuda": ["*.cu"],
         "trk.web": ["page.*"],
         "trk.weights": ["*.trk", "*.safetensors", "*.jpg", "*.md", "samples/*/*"],
     },

@@ -24,9 +24,9 @@ import torch
 import torch.nn.functional as F
 
 from ..engine.backends.device.torch import writing
-from ..engine.backends.device.torch_kernels import Activation, depthwise
-from ..engine.backends.torch_graph import torch_graph
 from ..engine.bundle import Bundle
+from ..engine.onnx_to_torch.graph import torch_graph
+from ..engine.onnx_to_torch.kernels import Activation, depthwise
 from ..errors import BackendError, TrkError
 from .device import cuda_versions, gpus
 from .machine import machine, versions

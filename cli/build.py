@@ -51,7 +51,7 @@ def build_plans(bundle: Path, capabilities: tuple[str, ...]) -> None:
 
     TensorRT-RTX builds on any machine, for `capabilities` or its default; full TensorRT for the GPU at hand.
     """
-    from ..engine.backends.device.cuda import Cuda
+    from ..engine.cuda.calls import Cuda
     from ..engine.plans.build import CURRENT
     from ..engine.plans.bundle_plans import gpu_of, plans
     from ..engine.plans.library import load

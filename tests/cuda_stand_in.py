@@ -14,9 +14,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from trk.engine.backends.device.cuda import Bindings, Cuda
 from trk.engine.backends.device.tensorrt import TensorRTBackend
 from trk.engine.bundle import Bundle
+from trk.engine.cuda.calls import Bindings, Cuda
 from trk.engine.plans.library import Library
 
 

@@ -5,7 +5,7 @@ import onnx
 import torch
 from onnx import helper
 
-from trk.engine.backends.torch_graph import torch_graph
+from trk.engine.onnx_to_torch.graph import torch_graph
 from trk.export.verify import run
 
 

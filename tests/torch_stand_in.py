@@ -123,8 +123,8 @@ class FakeTorch(types.ModuleType):
 
 def torch_cuda(bundle, runtime, monkeypatch, compile_with=None, **options):
     """The backend for GPUs on the stand-ins. `compile_with`: torch.compile's backend, None for none at all."""
-    from trk.engine.backends import torch_graph
     from trk.engine.backends.device import torch as backend
+    from trk.engine.onnx_to_torch import graph as torch_graph
 
     fake = FakeTorch(runtime, compile_with)
     monkeypatch.setattr(backend, "import_torch", lambda: fake)

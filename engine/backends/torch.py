@@ -26,7 +26,7 @@ class TorchBackend(HostBackend):
         self._torch = import_torch()
         if threads is not None:
             self._torch.set_num_threads(threads)
-        from .torch_graph import torch_graph
+        from ..onnx_to_torch.graph import torch_graph
 
         super().__init__(bundle.manifest)
         self._modules = {}

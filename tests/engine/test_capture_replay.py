@@ -17,11 +17,11 @@ from torch_stand_in import torch_cuda
 from trackers import boxes, changed, on_backend, track
 
 from trk import BackendError, FrameError, MultiTracker, Tracker
-from trk.engine.backends import torch_graph
 from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
 from trk.engine.geometry import CropRule
 from trk.engine.manifest import Weights
+from trk.engine.onnx_to_torch import graph as torch_graph
 from trk.engine.template_update import EVERY
 from trk.export.bundle import export_bundle
 from trk.models.registry import find

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from ...crop import Image
+from ...cuda.calls import Cuda
+from ...cuda.kernel_source import engine_kernels
 from ...device_frame import DeviceFrame, Frame
 from ...geometry import CropRule
 from ...manifest import Graph, Manifest
 from ..base import Backend, Floats
 from .crops import DeviceCropper, Staging, check_device
-from .cuda import Cuda
 from .graph_runner import THREADS, DeviceKernels, GraphRunner, Layout, LoadedGraph
-from .kernel_source import engine_kernels
 from .timing import DeviceTimes
 
 

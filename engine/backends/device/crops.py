@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from ....errors import FrameError
 from ...crop import Cropper, Image
+from ...cuda.calls import Cuda
 from ...device_frame import DeviceFrame, Frame
 from ...geometry import CropRule, Square, Squares
-from .cuda import Cuda
 
 ROW = struct.Struct("<Qq5i4B")
 """`Crop` of crop.cu: address and pitch of the window; x, y, side of the square; width, height; fill colour."""

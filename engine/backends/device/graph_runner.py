@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import BackendError
+from ...cuda.calls import Cuda, CudaGraph, Kernel
 from ...manifest import Graph, Tensor
 from ..base import SearchOutput
 from .crops import QUAD, ROW, SEGMENT, CropTable, Staging
-from .cuda import Cuda, CudaGraph, Kernel
 from .timing import DeviceTimer, DeviceTimes
 
 log = logging.getLogger(__name__)

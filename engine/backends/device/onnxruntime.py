@@ -17,12 +17,12 @@ import numpy as np
 
 from ....errors import BundleError
 from ...bundle import Bundle
+from ...cuda.calls import Cuda, CudaGraph
 from ...manifest import Graph, Tensor
 from ...runtime_errors import translated
 from ..base import Floats, Kernels
 from ..ort_session import CUDA, import_runtime, open_session, require_cuda
 from .backend import DeviceBackend
-from .cuda import Cuda, CudaGraph
 from .graph_runner import GraphRunner, no_collection
 
 log = logging.getLogger(__name__)

@@ -8,12 +8,12 @@ from typing import Any
 
 from ....errors import BackendError
 from ...bundle import Bundle
+from ...cuda.calls import Cuda, CudaGraph
 from ...manifest import Graph, Tensor
 from ...plans.bundle_plans import gpu_of, plans, targets_for
 from ...plans.cache import Say
 from ...plans.library import Library, load
 from .backend import DeviceBackend
-from .cuda import Cuda, CudaGraph
 
 log = logging.getLogger(__name__)
 

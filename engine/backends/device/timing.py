@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from .cuda import TIMED, Cuda
+from ...cuda.calls import TIMED, Cuda
 
 
 class DeviceTimes(NamedTuple):

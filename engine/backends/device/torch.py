@@ -16,11 +16,11 @@ import numpy as np
 
 from ....errors import BackendError
 from ...bundle import Bundle
+from ...cuda.calls import Cuda, CudaGraph
 from ...manifest import Graph, Tensor
 from ...runtime_errors import first_line, translated
 from ..torch import import_torch
 from .backend import DeviceBackend
-from .cuda import Cuda, CudaGraph
 
 log = logging.getLogger(__name__)
 Module = Callable[..., tuple[Any, ...]]
@@ -45,7 +45,7 @@ class TorchCuda(DeviceBackend):
                 "PyTorch, or choose --device cpu"
             )
         super().__init__(bundle.manifest, cuda or Cuda(index=self._torch.cuda.current_device()))
-        from ..torch_graph import torch_graph
+        from ...onnx_to_torch.graph import torch_graph
 
         self._work: dict[str, Work] = {}
         compiled = compiled and os.environ.get("TORCH_COMPILE_DISABLE") != "1"  # PyTorch's own switch

@@ -16,11 +16,11 @@ from trackers import boxes, track
 
 from trk import BackendError, MultiTracker, Tracker
 from trk.engine.backends import load_backend
-from trk.engine.backends import torch_graph as graphs
-from trk.engine.backends.torch_graph import torch_graph
-from trk.engine.backends.torch_ops import OPERATORS, SETTINGS, TYPES
 from trk.engine.bundle import Bundle
 from trk.engine.manifest import Weights
+from trk.engine.onnx_to_torch import graph as graphs
+from trk.engine.onnx_to_torch.graph import torch_graph
+from trk.engine.onnx_to_torch.operators import OPERATORS, SETTINGS, TYPES
 from trk.export.bundle import export_bundle
 
 

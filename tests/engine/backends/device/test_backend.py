@@ -16,10 +16,10 @@ from trackers import PARAMS, boxes, changed, on_backend, track
 from trk import BackendError, FrameError, MultiTracker, Tracker
 from trk.bench.crowd import Crowd
 from trk.engine.backends.device.graph_runner import Layout
-from trk.engine.backends.device.kernel_source import engine_kernels
 from trk.engine.backends.onnxruntime import OnnxRuntimeBackend
 from trk.engine.bundle import Bundle
 from trk.engine.confidence import Calibration
+from trk.engine.cuda.kernel_source import engine_kernels
 from trk.engine.device_frame import DeviceFrame, as_frame
 from trk.engine.manifest import Tensor
 from trk.engine.policy import POLICIES

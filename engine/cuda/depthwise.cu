@@ -1,6 +1,6 @@
 // A depth-wise convolution with its bias and the activations before and after it, in one kernel.
 // Maps lie channels last, in FP16 or FP32; sums are FP32. Source: onnx/onnx:docs/Operators.md, Conv with group = channels.
-// torch_kernels.py puts half.cu and #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and COLUMNS (of a
+// onnx_to_torch/kernels.py puts half.cu and #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and COLUMNS (of a
 // weight), SWISH_BEFORE and SWISH (1: an activation is HardSwish). Compiled by NVRTC when it is first asked for; the
 // tests compile it as C++ and compare it with PyTorch's.
 

@@ -6,8 +6,8 @@ import pytest
 from onnx import TensorProto
 from onnx_graphs import RANDOM, computed, model
 
-from trk.engine.backends.torch_aligned import BYTES
-from trk.engine.backends.torch_fused import fused_nodes
+from trk.engine.onnx_to_torch.aligned import BYTES
+from trk.engine.onnx_to_torch.fused import fused_nodes
 
 FLOATS = BYTES // 4
 DEPTHWISE = {"group": 10, "pads": [1, 1, 1, 1]}
@@ -31,6 +31,7 @@ SHAPES = {
     "deep": (10, 1, 3, 3),
     "down": (6, 10, 1, 1),
     "last": (5, 6, 1, 1),
+    "square": (6, 6, 1, 1),
 }
 
 
@@ -66,7 +67,7 @@ def test_block_has_whole_rows_inside_and_its_channels_outside():
 
 
 def test_channels_that_are_aligned_stay(monkeypatch):
-    monkeypatch.setattr("trk.engine.backends.torch_aligned.BYTES", 8)
+    monkeypatch.setattr("trk.engine.onnx_to_torch.aligned.BYTES", 8)
     graph = made(BLOCK)
     assert widths(graph) == [(6, 3), (10, 6), (10,), (6, 10), (5, 6)]
     same(graph)
@@ -101,6 +102,17 @@ def test_map_of_one_channel_is_not_added_to_a_wider_one():
     ]
     graph = made(nodes[:1] + nodes[2:], inputs=(("x", (1, 3, 9, 8)), ("b", (1, 1, 7, 6))))
     assert widths(graph) == [(6, 3), (5, 6)]
+    same(graph)
+
+
+def test_weight_that_two_nodes_share_is_as_wide_as_each_of_them_needs():
+    nodes = [
+        ("Conv", ["x", "square"], ["a"], {}),
+        ("Conv", ["a", "square"], ["b"], {}),
+        ("Conv", ["b", "square"], ["y"], {}),
+    ]
+    graph = made(nodes, inputs=(("x", (1, 6, 9, 8)),))
+    assert widths(graph) == [(8, 6), (8, 8), (6, 8)]
     same(graph)
 
 

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cuda import Cuda, Kernel
-from .kernel_source import kernel_source
+from ..cuda.calls import Cuda, Kernel
+from ..cuda.kernel_source import kernel_source
 
 LARGEST = torch.finfo(torch.float32).max
 THREADS = 256

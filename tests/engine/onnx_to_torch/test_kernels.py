@@ -8,7 +8,7 @@ from cuda_stand_in import FakeRuntime, compiling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trk.engine.backends.device.torch_kernels import LARGEST, Activation, DepthwiseKernels, convolution_relu, depthwise
+from trk.engine.onnx_to_torch.kernels import LARGEST, Activation, DepthwiseKernels, convolution_relu, depthwise
 
 ACTIVATIONS = [
     Activation(),

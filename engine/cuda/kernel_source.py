@@ -3,7 +3,7 @@
 import ctypes
 from pathlib import Path
 
-from .cuda import Cuda, Kernel
+from .calls import Cuda, Kernel
 
 _ADDRESS, _INT = ctypes.c_void_p, ctypes.c_int
 _MIX = (_ADDRESS, _ADDRESS, _ADDRESS, _INT, ctypes.c_float)

@@ -15,8 +15,8 @@ from trk.engine.backends.device.crops import (
     DeviceCropper,
     Staging,
 )
-from trk.engine.backends.device.kernel_source import SIGNATURES, engine_kernels
 from trk.engine.crop import Cropper
+from trk.engine.cuda.kernel_source import SIGNATURES, engine_kernels
 from trk.engine.device_frame import DeviceFrame
 from trk.engine.geometry import CropRule
 

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ....errors import BackendError
-from ...runtime_errors import advised
+from ...errors import BackendError
+from ..runtime_errors import advised
 
 Array = NDArray[Any]
 NO_DEVICE = ("cudaErrorNoDevice", "cudaErrorInsufficientDriver", "cudaErrorInitializationError")

@@ -10,8 +10,8 @@ import torch
 from torch import fx, nn
 
 from ...errors import BackendError
-from .torch_fused import FUSED_OPERATORS, attributes_of, fused_nodes
-from .torch_ops import OPERATORS, SETTINGS
+from .fused import FUSED_OPERATORS, attributes_of, fused_nodes
+from .operators import OPERATORS, SETTINGS
 
 
 def torch_graph(
@@ -19,7 +19,7 @@ def torch_graph(
 ) -> fx.GraphModule:
     """Return the graph in `model` as a module on `device`, from inputs to a tuple of outputs in the file's order.
 
-    `external`: files that hold weights of it, by name. `fused`: write it for torch.compile on a GPU, as torch_fused
+    `external`: files that hold weights of it, by name. `fused`: write it for torch.compile on a GPU, as `fused`
     does, with weights channels last.
 
     Raises BackendError where the graph has an operator that no bundle has.

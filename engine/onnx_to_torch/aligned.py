@@ -90,6 +90,6 @@ def _padded(name: str, axes: Sequence[int], constants: dict[str, Any]) -> str:
     missing = [(0, -size % (BYTES // array.itemsize) if axis in axes else 0) for axis, size in enumerate(array.shape)]
     if not np.any(missing):
         return name
-    wider = f"{name}, aligned"
+    wider = f"{name}, wider along {axes}"  # another node may read the same one along others
     constants[wider] = np.pad(array, missing)
     return wider

@@ -7,9 +7,9 @@ import torch
 from onnx import TensorProto
 from onnx_graphs import RANDOM, X, computed, model
 
-from trk.engine.backends.torch_fused import FUSED_OPERATORS, fused_nodes
-from trk.engine.backends.torch_graph import torch_graph
-from trk.engine.backends.torch_ops import OPERATORS
+from trk.engine.onnx_to_torch.fused import FUSED_OPERATORS, fused_nodes
+from trk.engine.onnx_to_torch.graph import torch_graph
+from trk.engine.onnx_to_torch.operators import OPERATORS
 from trk.export.verify import run
 
 FUSED = {

@@ -11,9 +11,9 @@ import pytest
 from cuda_stand_in import GLOBAL, FakeRuntime
 
 from trk import BackendError
-from trk.engine.backends.device.cuda import Bindings, Cuda
-from trk.engine.backends.device.kernel_source import engine_kernels
 from trk.engine.backends.device.timing import DeviceTimer
+from trk.engine.cuda.calls import Bindings, Cuda
+from trk.engine.cuda.kernel_source import engine_kernels
 
 
 class Owner:

@@ -13,8 +13,8 @@ import onnx
 import torch
 from torch import Tensor
 
-from .device.torch_kernels import Activation, convolution_relu, depthwise
-from .torch_aligned import aligned_nodes
+from .aligned import aligned_nodes
+from .kernels import Activation, convolution_relu, depthwise
 
 Attributes = dict[str, Any]
 NOTHING, RELU, HARD_SWISH = Activation(), Activation(low=0.0), Activation(hard_swish=1.0)
@@ -51,14 +51,14 @@ class _Fusion:
     def written(self, node: onnx.NodeProto) -> onnx.NodeProto:
         """Return what is computed in the place of `node`, from the first of the graph to the last."""
         a = attributes_of(node)
-        shapes = [self.shapes.get(name) for name in node.input]
+        shapes = [self.shapes.get(name, []) for name in node.input]
         if node.op_type == "Gemm" and shapes[0] and shapes[0][0] == 1 and not a.get("transA"):
             return _node("RowGemm", node.input, node.output, a)
-        if node.op_type != "Conv" or any(shape is None or len(shape) != 4 for shape in shapes[:2]):
+        if node.op_type != "Conv" or any(len(shape) != 4 for shape in shapes[:2]):
             return node
-        channels, of_a_group, *sides = shapes[1]  # type: ignore[misc]
+        channels, of_a_group, *sides = shapes[1]
         a = {"strides": [1, 1], "dilations": [1, 1], "pads": [0] * 4, "group": 1, **a}
-        if 1 < channels == shapes[0][1] == a["group"]:  # type: ignore[index]
+        if 1 < channels == shapes[0][1] == a["group"]:
             return self._depthwise(node, a)
         constant = self._constants.get(node.input[1])
         if sides == a["strides"] == [1, 1] and not any(a["pads"]):

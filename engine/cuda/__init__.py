@@ -1,0 +1,1 @@
+"""CUDA: the calls that the engine makes, and kernels of its own."""
