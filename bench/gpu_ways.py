@@ -47,8 +47,11 @@ DEPTHWISE = (
 """Channels and side of a map; size of the kernel, step and gap: of MobileNetV2, NanoTrack and a correlation."""
 POINTWISE = ((16, 96, 127), (144, 32, 64), (32, 192, 32), (192, 64, 32), (576, 96, 32), (256, 256, 29), (1024, 256, 31))
 """Channels in and out, and side."""
-SPATIAL = ((256, 256, 31, 3, 1), (128, 128, 32, 3, 1), (512, 512, 31, 3, 2), (96, 256, 60, 5, 0), (384, 384, 24, 3, 0))
-"""Channels in and out, side, size of the kernel, padding."""
+SPATIAL = (
+    *((256, 256, 31, 3, 1), (128, 128, 32, 3, 1), (512, 512, 31, 3, 2), (96, 256, 60, 5, 0), (384, 384, 24, 3, 0)),
+    *((16, 96, 143, 6, 0), (16, 64, 128, 4, 0)),
+)
+"""Channels in and out, side, size of the kernel, padding: the last are AlexNet's and ResNet's first, packed."""
 
 
 def captured(work: Callable[[], Any]) -> tuple[Any, Any]:

@@ -10,7 +10,8 @@ import torch
 from torch import fx, nn
 
 from ...errors import BackendError
-from .fused import FUSED_OPERATORS, attributes_of, fused_nodes
+from .fused import attributes_of, fused_nodes
+from .fused_operators import FUSED_OPERATORS
 from .operators import OPERATORS, SETTINGS
 
 

@@ -7,7 +7,8 @@ import torch
 from onnx import TensorProto
 from onnx_graphs import RANDOM, X, computed, model
 
-from trk.engine.onnx_to_torch.fused import FUSED_OPERATORS, fused_nodes
+from trk.engine.onnx_to_torch.fused import fused_nodes
+from trk.engine.onnx_to_torch.fused_operators import FUSED_OPERATORS
 from trk.engine.onnx_to_torch.graph import torch_graph
 from trk.engine.onnx_to_torch.operators import OPERATORS
 from trk.export.verify import run
@@ -133,6 +134,32 @@ def test_convolution_of_fp16_takes_relu_along_where_cudnn_has_a_kernel(convoluti
     np.testing.assert_allclose(*computed(made, given, fused=True), rtol=4e-3, atol=4e-3)
 
 
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [3, 3, 3, 3], [2, 1, 0, 3]])
+@pytest.mark.parametrize("size", [(23, 22), (24, 21)])
+@pytest.mark.parametrize("sides", [(7, 7), (11, 11), (6, 5)])
+def test_large_convolution_of_a_picture_reads_four_pixels_as_one(pads, size, sides):
+    half = TensorProto.FLOAT16
+    constants = [weights("w", 8, 3, *sides), weights("b", 8)]
+    nodes = [("Conv", ["x", "w", "b"], ["c"], {"strides": [2, 2], "pads": pads}), ("Relu", ["c"], ["y"], {})]
+    halves = [(name, array.astype(np.float16)) for name, array in constants]
+    made = onnx.shape_inference.infer_shapes(model(nodes, [("x", half, (2, 3, *size))], [("y", half, None)], halves))
+    assert kinds(made) == ["Pack", "ConvRelu"]
+    found, expected = computed(made, {"x": RANDOM.normal(size=(2, 3, *size)).astype(np.float16)}, fused=True)
+    np.testing.assert_allclose(found, expected, rtol=4e-3, atol=4e-2)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape"),
+    [({}, (8, 3, 7, 7)), ({"strides": [2, 2]}, (8, 3, 3, 3)), ({"strides": [2, 1]}, (8, 3, 7, 7))],
+    ids=["every pixel", "small", "every second pixel in one direction"],
+)
+def test_other_convolutions_of_a_picture_stay(attributes, shape):
+    half = TensorProto.FLOAT16
+    weight = [("w", RANDOM.normal(size=shape).astype(np.float16))]
+    made = model([("Conv", ["x", "w"], ["y"], attributes)], [("x", half, (1, 3, 23, 23))], [("y", half, None)], weight)
+    assert kinds(made) == ["Conv"]
+
+
 @pytest.mark.parametrize(
     ("outputs", "expected"),
     [("ya", ["Clip", "Depthwise"]), ("yc", ["Depthwise", "Relu"]), ("yac", ["Clip", "Depthwise", "Relu"])],
@@ -156,6 +183,22 @@ def test_activation_goes_to_one_of_two_convolutions_that_could_take_it():
     made = onnx.shape_inference.infer_shapes(made)
     assert kinds(made) == ["Depthwise", "Depthwise"]
     np.testing.assert_allclose(*computed(made, inputs(), fused=True), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [1, -1])
+@pytest.mark.parametrize(
+    ("length", "kind"), [(3125, "LongArgMax"), (1024, "LongArgMax"), (1031, "ArgMax"), (225, "ArgMax")]
+)
+def test_first_of_the_largest_is_found_row_by_row(length, kind, axis):
+    floats = TensorProto.FLOAT
+    made = model(
+        [("ArgMax", ["x"], ["y"], {"axis": axis})], [("x", floats, (2, length))], [("y", TensorProto.INT64, None)]
+    )
+    assert kinds(made) == [kind]
+    for values in (RANDOM.normal(size=(2, length)), np.zeros((2, length)), RANDOM.integers(0, 3, (2, length))):
+        found, expected = computed(made, {"x": values.astype(np.float32)}, fused=True)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_compiled_nodes_are_what_they_were():
