@@ -79,7 +79,7 @@ class _Fusion:
         return node
 
     def _is_stem(self, node: onnx.NodeProto, a: Attributes) -> bool:
-        """Whether this is a large convolution of a picture in steps of two, in FP16: cuDNN starves on three channels."""
+        """Whether this is a large convolution of a picture in steps of two: cuDNN starves on three channels of FP16."""
         weight = self._constants.get(node.input[1])
         if weight is None or weight.dtype != np.float16 or a["group"] != 1:
             return False
