@@ -1,8 +1,8 @@
 // A depth-wise convolution with its bias and the activations before and after it, in one kernel.
 // Maps lie channels last, in FP16 or FP32; sums are FP32. Source: onnx/onnx:docs/Operators.md, Conv with group = channels.
-// onnx_to_torch/kernels.py puts half.cu and #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and COLUMNS (of a
-// weight), SWISH_BEFORE and SWISH (1: an activation is HardSwish). Compiled by NVRTC when it is first asked for; the
-// tests compile it as C++ and compare it with PyTorch's.
+// onnx_to_torch/kernels.py puts half.cu and #defines before it: HALF (1: FP16), LANES (channels of a thread), ROWS and
+// COLUMNS (of a weight), SWISH_BEFORE and SWISH (1: an activation is HardSwish). Compiled by NVRTC when it is first asked
+// for; the tests compile it as C++ and compare it with PyTorch's.
 
 #if ROWS * COLUMNS <= 16   // What registers hold.
 #define UNROLLED _Pragma("unroll")
@@ -32,16 +32,18 @@ __device__ float activated(float value, float low, float high, int hard_swish) {
 
 __device__ int clipped(int at, int size) { return at < 0 ? 0 : at < size ? at : size - 1; }
 
-// Weights [ROWS, COLUMNS, channels]; `packs`: of a place, channels / LANES; a thread makes one pack of the output.
+// Weights [ROWS, COLUMNS, channels], of all images or (weights_an_image: their packs, else 0) of each of them;
+// `packs`: of a place, channels / LANES. A thread makes one pack of the output.
 extern "C" __global__ void depthwise(
     const Pack* x, const Pack* weight, const Pack* bias, Pack* out,
-    int count, int packs, int height, int width, int out_height, int out_width,
+    int count, int packs, int weights_an_image, int height, int width, int out_height, int out_width,
     int down, int across, int lines, int gaps, int top, int left,
     float low_before, float high_before, float low, float high) {
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= count) return;
     const int pack = at % packs, place = at / packs;
     const int column = place % out_width, row = place / out_width % out_height, image = place / out_width / out_height;
+    weight += (long long)image * weights_an_image;
     float sums[LANES];
     Pack made = {};
     if (bias) made = bias[pack];

@@ -45,7 +45,7 @@ class _Fusion:
         self._readers = {name: node for node in graph.node for name in node.input if reads[name] == 1}
         """Of values that a single node reads."""
         self.taken: set[str] = set()
-        """Outputs of the activations that convolutions have taken along."""
+        """Outputs of the nodes that convolutions have taken along."""
 
     def written(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
         """Return what is computed in the place of `node`: to be asked from the graph's first node to its last."""
@@ -119,6 +119,27 @@ class _Fusion:
         return _node(kind, node.input, [output], a)
 
     def _depthwise(self, node: onnx.NodeProto, a: Attributes) -> onnx.NodeProto:
+        return self._of_each_target(node, a) or self._of_all_targets(node, a)
+
+    def _of_each_target(self, node: onnx.NodeProto, a: Attributes) -> onnx.NodeProto | None:
+        """Return a correlation of several targets' maps by their kernels; None where it is not one.
+
+        A graph has it as one of all their channels, between two Reshapes that turn the maps around.
+        """
+        source, name, *bias = node.input
+        maker, reader = self._makers.get(source), self._readers.get(node.output[0])
+        if bias or not maker or not reader or {maker.op_type, reader.op_type} != {"Reshape"}:
+            return None
+        maps, found = self.shapes.get(maker.input[0], []), self.shapes.get(reader.output[0], [])
+        if source not in self._readers or len(maps) != 4 or self.shapes[source] != [1, maps[0] * maps[1], *maps[2:]]:
+            return None
+        if found[:2] != maps[:2] or len(found) != 4:
+            return None
+        self.taken |= {source, reader.output[0]}
+        a |= {"before": NOTHING, "after": NOTHING}
+        return _node("Depthwise", [maker.input[0], name], reader.output, a)
+
+    def _of_all_targets(self, node: onnx.NodeProto, a: Attributes) -> onnx.NodeProto:
         source, name, *bias = node.input
         maker, before = self._makers.get(source), None
         if maker and source in self._readers and source not in self.taken:

@@ -23,9 +23,10 @@ def argmax_rows(length: int) -> int:
 
 
 def _depthwise(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return a depth-wise convolution between activations, by [rows, columns, C] or [C, 1, rows, columns]."""
+    """Return a depth-wise convolution between activations, by [rows, columns, C] or [images * C, 1, rows, columns]."""
     if weight.ndim == 4:
-        weight = weight.squeeze(1).permute(1, 2, 0).contiguous()
+        weight = weight.reshape(-1, x.shape[1], *weight.shape[2:]).permute(0, 2, 3, 1).contiguous()
+        weight = weight.squeeze(0) if len(weight) == 1 else weight
     x, settings = x.permute(0, 2, 3, 1).contiguous(), (a["strides"], a["dilations"], a["pads"], a["before"], a["after"])
     out: Tensor = depthwise(x, weight, bias, *settings)
     return out.permute(0, 3, 1, 2)
@@ -62,7 +63,7 @@ def _as_product(x: Tensor, weight: Tensor, product: Callable[[Tensor, Tensor], T
 
 
 def _long_argmax(a: Attributes, x: Tensor) -> Tensor:
-    """Return the first of the largest along the last axis, [..., 1], row by row: torch.compile has one block for it."""
+    """Return the first of the largest along the last axis, [..., 1]: row by row, for which there is a block each."""
     rows = x.reshape(*x.shape[:-1], argmax_rows(x.shape[-1]), -1)
     largest, columns = rows.max(-1)
     row = largest.argmax(-1, keepdim=True)

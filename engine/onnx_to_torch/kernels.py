@@ -22,7 +22,7 @@ LARGEST = torch.finfo(torch.float32).max
 THREADS = 256
 LOADS = (16, 8)
 """Bytes that a thread may take at once, best first; else it takes a single value."""
-SIGNATURE = (*[ctypes.c_void_p] * 4, *[ctypes.c_int] * 12, *[ctypes.c_float] * 4)
+SIGNATURE = (*[ctypes.c_void_p] * 4, *[ctypes.c_int] * 13, *[ctypes.c_float] * 4)
 """Of the arguments of depthwise.cu's kernel."""
 DEFINES = ("HALF", "LANES", "ROWS", "COLUMNS", "SWISH_BEFORE", "SWISH")
 
@@ -60,11 +60,12 @@ class DepthwiseKernels:
         after: Sequence[float],
     ) -> None:
         """Put a convolution into a stream: see `depthwise`, whose result `out` becomes."""
-        rows, columns, channels = weight.shape
+        *images, rows, columns, channels = weight.shape
         lanes = next((n for load in LOADS if channels % (n := load // x.element_size()) == 0), 1)
         count = out.numel() // lanes
         addresses = [0 if tensor is None else tensor.data_ptr() for tensor in (x, weight, bias, out)]
-        sizes = count, channels // lanes, *x.shape[1:3], *out.shape[1:3]
+        packs = channels // lanes
+        sizes = count, packs, rows * columns * packs if images else 0, *x.shape[1:3], *out.shape[1:3]
         key = x.dtype == torch.float16, lanes, rows, columns, before[2], after[2]
         self._cuda.run_kernel(
             self._kernel(*map(int, key)),
@@ -94,12 +95,17 @@ def depthwise(
 ) -> Tensor:
     """Return a depth-wise convolution of [N, H, W, C] by [rows, columns, C], all contiguous; sums are FP32.
 
+    Weights [N, rows, columns, C] are each image's own.
     `pads`: top, left, bottom, right, in zeros; `before` and `after`: an Activation each, of what comes in and goes out.
     """
     top, left, bottom, right = pads
     padded = F.pad(Activation(*before)(x.float()).permute(0, 3, 1, 2), (left, right, top, bottom))
-    kernels = weight.float().permute(2, 0, 1).unsqueeze(1)
-    sums = F.conv2d(padded, kernels, None if bias is None else bias.float(), strides, 0, dilations, len(kernels))
+    images, channels = padded.shape[:2]
+    kernels = weight.float().expand(images, *weight.shape[-3:]).permute(0, 3, 1, 2).reshape(-1, 1, *weight.shape[-3:-1])
+    sums = F.conv2d(padded.reshape(1, -1, *padded.shape[2:]), kernels, None, strides, 0, dilations, len(kernels))
+    sums = sums.reshape(images, channels, *sums.shape[2:])
+    if bias is not None:
+        sums = sums + bias.float().reshape(1, -1, 1, 1)
     return Activation(*after)(sums).permute(0, 2, 3, 1).to(x.dtype).contiguous()
 
 
@@ -107,7 +113,7 @@ def depthwise(
 def _empty_result(x: Tensor, weight: Tensor, bias: Tensor | None, *settings: Any) -> Tensor:
     strides, dilations, pads, _, _ = settings
     height, width = (
-        (x.shape[1 + axis] + pads[axis] + pads[2 + axis] - (weight.shape[axis] - 1) * dilations[axis] - 1)
+        (x.shape[1 + axis] + pads[axis] + pads[2 + axis] - (weight.shape[axis - 3] - 1) * dilations[axis] - 1)
         // strides[axis]
         + 1
         for axis in range(2)

@@ -172,6 +172,39 @@ def test_activation_that_something_else_reads_stays(outputs, expected):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+def correlation(after=(1, 2), inside="Reshape"):
+    """The maps of two targets of eight channels, each by its own kernel, as exported graphs have it."""
+    n, c = 2, 8
+    sizes = {"flat": (1, n * c, 9, 7), "tall": (n * c, 1, 3, 3), "back": (n * after[0], c // after[0], 7, 5)}
+    constants = [(name, np.array(shape)) for name, shape in sizes.items()]
+    nodes = [
+        ("Reshape", ["x", "flat"], ["f"], {}),
+        ("Reshape", ["k", "tall"], ["t"], {}),
+        ("Conv", ["f", "t"], ["c"], {"group": n * c}),
+        (inside, ["c", *(["back"] if inside == "Reshape" else [])], ["y"], {}),
+    ]
+    infos = [("x", TensorProto.FLOAT, (n, c, 9, 7)), ("k", TensorProto.FLOAT, (n, c, 3, 3))]
+    used = constants if inside == "Reshape" else constants[:2]
+    return onnx.shape_inference.infer_shapes(model(nodes, infos, [("y", TensorProto.FLOAT, None)], used))
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (correlation(), ["Reshape", "Depthwise"]),
+        (correlation((2, 1)), ["Reshape", "Reshape", "Depthwise", "Reshape"]),
+        (correlation(inside="Relu"), ["Reshape", "Reshape", "Depthwise"]),
+    ],
+    ids=["back to targets", "to something else", "an activation between"],
+)
+def test_maps_of_several_targets_are_correlated_where_they_lie(made, expected):
+    assert kinds(made) == expected
+    given = {
+        name: RANDOM.normal(size=(2, 8, *sides)).astype(np.float32) for name, sides in (("x", (9, 7)), ("k", (3, 3)))
+    }
+    np.testing.assert_allclose(*computed(made, given, fused=True), rtol=1e-4, atol=1e-5)
+
+
 def test_activation_goes_to_one_of_two_convolutions_that_could_take_it():
     nodes = [
         ("Conv", ["x", "w", "b"], ["c"], DEPTHWISE[0]),

@@ -59,9 +59,13 @@ def judged(x, weight, bias, strides, dilations, pads, before, after):
     """In FP64, as ONNX describes it: activation, zeros around, products, activation."""
     top, left, bottom, right = pads
     x = F.pad(Activation(*before)(x.double()).permute(0, 3, 1, 2), (left, right, top, bottom))
-    kernels = weight.double().permute(2, 0, 1)[:, None]
-    out = F.conv2d(x, kernels, None if bias is None else bias.double(), strides, 0, dilations, x.shape[1])
-    return Activation(*after)(out).permute(0, 2, 3, 1)
+    weights = weight if weight.ndim == 4 else weight.expand(len(x), *weight.shape)
+    bias, channels = None if bias is None else bias.double(), x.shape[1]
+    outs = [
+        F.conv2d(image[None], own.double().permute(2, 0, 1)[:, None], bias, strides, 0, dilations, channels)
+        for image, own in zip(x, weights, strict=True)
+    ]
+    return Activation(*after)(torch.cat(outs)).permute(0, 2, 3, 1)
 
 
 @st.composite
@@ -76,6 +80,7 @@ def cases(draw):
         draw(st.sampled_from([1, 3, 4, 12, 16, 40])),
     )
     activations = [list(draw(st.sampled_from(ACTIVATIONS))) for _ in range(2)]
+    sizes = (shape[0], *sizes) if draw(st.booleans()) else sizes
     return draw(st.sampled_from(list(DTYPES))), shape, sizes, draw(st.booleans()), [
         list(strides), list(dilations), draw(pads), *activations
     ], draw(st.integers(0, 2**32 - 1))  # fmt: skip
