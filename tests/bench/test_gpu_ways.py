@@ -9,9 +9,12 @@ from trk.bench.gpu_ways import counted, main
 from trk.export.bundle import export_bundle
 from trk.models.registry import find
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a C++ compiler on a CPU"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (shutil.which("c++") or shutil.which("g++")), reason="torch.compile needs a C++ compiler on a CPU"
+    ),
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # PyTorch's own
+]
 UPLOAD_AND_CUT = 2
 
 
