@@ -128,7 +128,7 @@ class _Fusion:
         """
         source, name, *bias = node.input
         maker, reader = self._makers.get(source), self._readers.get(node.output[0])
-        if bias or not maker or not reader or {maker.op_type, reader.op_type} != {"Reshape"}:
+        if bias or name in self._constants or not maker or not reader or {maker.op_type, reader.op_type} != {"Reshape"}:
             return None
         maps, found = self.shapes.get(maker.input[0], []), self.shapes.get(reader.output[0], [])
         if source not in self._readers or len(maps) != 4 or self.shapes[source] != [1, maps[0] * maps[1], *maps[2:]]:

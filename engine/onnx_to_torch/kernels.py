@@ -47,19 +47,10 @@ class DepthwiseKernels:
         self._made: dict[tuple[int, ...], Kernel] = {}
 
     def run(
-        self,
-        stream: int,
-        out: Tensor,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        strides: Sequence[int],
-        dilations: Sequence[int],
-        pads: Sequence[int],
-        before: Sequence[float],
-        after: Sequence[float],
+        self, stream: int, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, *settings: Sequence[float]
     ) -> None:
         """Put a convolution into a stream: see `depthwise`, whose result `out` becomes."""
+        strides, dilations, pads, before, after = settings
         *images, rows, columns, channels = weight.shape
         lanes = next((n for load in LOADS if channels % (n := load // x.element_size()) == 0), 1)
         count = out.numel() // lanes

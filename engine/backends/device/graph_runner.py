@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from threading import RLock
 from typing import Any, Protocol
 
@@ -67,18 +67,15 @@ class Layout:
         for tensor in tensors:
             self.offsets[tensor.name] = self.size
             self.size += -(-bytes_of(tensor) // ALIGNED) * ALIGNED
-
-    @property
-    def runs(self) -> list[tuple[str, int, int]]:
+        self.runs = list(self._runs())
         """Stretches of one dtype, gaps between tensors included: the dtype, the first byte, how many values."""
-        ends = [*(self.offsets[tensor.name] for tensor in self.tensors[1:]), self.size]
-        found: list[tuple[str, int, int]] = []
-        for tensor, end in zip(self.tensors, ends, strict=True):
-            dtype, first = tensor.dtype, self.offsets[tensor.name]
-            if found and found[-1][0] == dtype:
-                _, first, _ = found.pop()
-            found.append((dtype, first, (end - first) // np.dtype(dtype).itemsize))
-        return found
+
+    def _runs(self) -> Iterator[tuple[str, int, int]]:
+        for dtype, several in groupby(self.tensors, lambda tensor: tensor.dtype):
+            tensors = list(several)
+            first, last = self.offsets[tensors[0].name], tensors[-1]
+            end = self.offsets[last.name] + bytes_of(last)
+            yield dtype, first, (end - first) // np.dtype(dtype).itemsize
 
     def views(self, memory: NDArray[np.uint8]) -> dict[str, Array]:
         """Return the tensors in `memory` by name."""

@@ -172,7 +172,7 @@ def test_activation_that_something_else_reads_stays(outputs, expected):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
 
 
-def correlation(after=(1, 2), inside="Reshape"):
+def correlation(after=(1, 2), inside="Reshape", fixed=False):
     """The maps of two targets of eight channels, each by its own kernel, as exported graphs have it."""
     n, c = 2, 8
     sizes = {"flat": (1, n * c, 9, 7), "tall": (n * c, 1, 3, 3), "back": (n * after[0], c // after[0], 7, 5)}
@@ -183,8 +183,11 @@ def correlation(after=(1, 2), inside="Reshape"):
         ("Conv", ["f", "t"], ["c"], {"group": n * c}),
         (inside, ["c", *(["back"] if inside == "Reshape" else [])], ["y"], {}),
     ]
-    infos = [("x", TensorProto.FLOAT, (n, c, 9, 7)), ("k", TensorProto.FLOAT, (n, c, 3, 3))]
-    used = constants if inside == "Reshape" else constants[:2]
+    if fixed:
+        del nodes[1]
+    infos = [("x", TensorProto.FLOAT, (n, c, 9, 7)), ("k", TensorProto.FLOAT, (n, c, 3, 3))][: 2 - fixed]
+    read = {name for node in nodes for name in node[1]}
+    used = [one for one in (*constants, weights("t", n * c, 1, 3, 3)) if one[0] in read and (fixed or one[0] != "t")]
     return onnx.shape_inference.infer_shapes(model(nodes, infos, [("y", TensorProto.FLOAT, None)], used))
 
 
@@ -194,14 +197,14 @@ def correlation(after=(1, 2), inside="Reshape"):
         (correlation(), ["Reshape", "Depthwise"]),
         (correlation((2, 1)), ["Reshape", "Reshape", "Depthwise", "Reshape"]),
         (correlation(inside="Relu"), ["Reshape", "Reshape", "Depthwise"]),
+        (correlation(fixed=True), ["Reshape", "Depthwise", "Reshape"]),
     ],
-    ids=["back to targets", "to something else", "an activation between"],
+    ids=["back to targets", "to something else", "an activation between", "a kernel that is a weight"],
 )
 def test_maps_of_several_targets_are_correlated_where_they_lie(made, expected):
     assert kinds(made) == expected
-    given = {
-        name: RANDOM.normal(size=(2, 8, *sides)).astype(np.float32) for name, sides in (("x", (9, 7)), ("k", (3, 3)))
-    }
+    sizes = {"x": (2, 8, 9, 7), "k": (2, 8, 3, 3)}
+    given = {value.name: RANDOM.normal(size=sizes[value.name]).astype(np.float32) for value in made.graph.input}
     np.testing.assert_allclose(*computed(made, given, fused=True), rtol=1e-4, atol=1e-5)
 
 

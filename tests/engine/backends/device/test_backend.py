@@ -204,7 +204,7 @@ def test_kernels_are_mixed_where_they_are_as_numpy_mixes_them(dtype, runtime):
 def test_stretches_of_one_type_are_mixed_in_one_launch():
     types = ["float16", "float16", "float32", "float16"]
     layout = Layout([Tensor(name=f"kernel_{n}", shape=(3, 70), dtype=dtype) for n, dtype in enumerate(types)])
-    assert layout.runs == [("float16", 0, 512), ("float32", 1024, 256), ("float16", 2048, 256)]
+    assert layout.runs == [("float16", 0, 466), ("float32", 1024, 210), ("float16", 2048, 210)]
     assert layout.size == 2560
 
 
