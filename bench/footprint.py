@@ -156,12 +156,12 @@ def _copied(tracker: Any, frame: Image) -> int | None:
     motion = Motion(manifest.geometry, manifest.searches)
     graph = motion.graph_for(target)
     crops = tracker.backend.search_crops[graph]
-    side = motion.search_side(target, graph)
+    wide, tall, to_left, to_top = motion.search_extent(target, graph)
     height, width = frame.shape[:2]
-    left, top = target.cx - side / 2, target.cy - side / 2
-    seen_w = max(0.0, min(left + side, width) - max(left, 0.0))
-    seen_h = max(0.0, min(top + side, height) - max(top, 0.0))
-    inside = seen_w >= side - 1 and seen_h >= side - 1
+    left, top = target.cx - to_left, target.cy - to_top
+    seen_w = max(0.0, min(left + wide, width) - max(left, 0.0))
+    seen_h = max(0.0, min(top + tall, height) - max(top, 0.0))
+    inside = seen_w >= wide - 1 and seen_h >= tall - 1
     tracker.update(frame)
     outputs = [tensor for tensor in manifest.searches[graph].outputs if not tensor.name.startswith("map_")]
     answer = sum(np.dtype(tensor.dtype).itemsize * int(np.prod(tensor.shape)) for tensor in outputs)

@@ -40,8 +40,8 @@ class Look:
     score: float
 
 
-Cut = tuple[Point, float]
-"""A region as it was cut: its centre, in frame pixels, and the crop's pixels to one of the frame's."""
+Cut = tuple[Point, float, float]
+"""A region as it was cut: its centre, and how many of the frame's pixels one of the crop's is across and down."""
 Found = tuple[Box, float, float | None]
 """What a frame brought: box, score, confidence, as in `Result`."""
 Turn = Generator[list[Ask], list[Look], Found]
@@ -50,9 +50,9 @@ Turn = Generator[list[Ask], list[Look], Found]
 
 def look_at(cut: Cut, box: Sequence[float], score: float) -> Look:
     """Return what the network's `box` and `score` mean in the frame: without a finite box, the score is NaN."""
-    centre, pixels = cut
+    centre, across, down = cut
     dx, dy, w, h = box
-    moved = dx / pixels, dy / pixels, w / pixels, h / pixels
+    moved = dx * across, dy * down, w * across, h * down
     return Look(centre, moved, score if isfinite(sum(moved)) else nan)
 
 

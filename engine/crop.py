@@ -1,4 +1,4 @@
-"""Square crops of a frame, resized: equal to upstream's to the byte, without ever padding or copying the frame.
+"""Crops of a frame, resized: equal to upstream's to the byte, without ever padding or copying the frame.
 
 Only the visible pixels are touched. A crop that lies inside the frame is resized from the frame's own memory. One that
 leaves it is laid into a canvas of which only the visible part and one pixel around it are written; what the resize then
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FrameError
-from .geometry import CropRule, Squares, round_as
+from .geometry import CropRule, Extent, Regions, round_as, square
 
 Image = NDArray[np.uint8]
 Colour = tuple[float, float, float]
@@ -50,9 +50,15 @@ def mean_colour(frame: Image) -> Colour:
 
 
 def fill_colour(mean: Colour, rule: CropRule) -> Image:
-    """Return the uint8 [3] colour outside the frame: truncated as NumPy assigns, or rounded as OpenCV does."""
+    """Return the uint8 [3] colour outside the frame: truncated as NumPy assigns, rounded as OpenCV does, or black."""
+    if rule.fill == "black":
+        return np.zeros(3, np.uint8)
     values = [round(channel) if rule.fill == "round" else int(channel) for channel in mean]
     return np.array(values, np.uint8)
+
+
+CutAs = tuple[tuple[float, float], float, float]
+"""What a crop shows: its centre x, y, its width and height, in frame pixels."""
 
 
 class Cropper:
@@ -60,85 +66,89 @@ class Cropper:
 
     def __init__(self, rule: CropRule):
         self.rule = rule
-        self._squares = Squares(rule)
+        self._regions = Regions(rule)
+        self._unseen = rule.unseen_edge
+        self._affine = rule.sampling == "affine"
         self._memory = np.empty(0, np.uint8)
 
-    def cut(
-        self, frame: Image, centre: tuple[float, float], side: float, fill: Image, out: Image
-    ) -> tuple[float, float]:
-        """Write the square of `side` around `centre` (x, y in frame pixels) to `out` [m, m, 3]; return its centre.
+    def cut(self, frame: Image, centre: tuple[float, float], extent: Extent, fill: Image, out: Image) -> CutAs:
+        """Write what `extent` around `centre` (x, y in frame pixels) shows to `out` [m, m, 3]; return what was cut.
 
-        Outside the frame the crop has the colour `fill` [3]. The centre that comes back differs from the one asked for
-        by the rounding to whole pixels.
+        Outside the frame the crop has the colour `fill` [3]. What was cut differs from what was asked for by the
+        rounding to whole pixels.
         """
-        if self.rule.sampling == "affine":
+        if self._unseen:
+            frame = frame[: -self._unseen, : -self._unseen]
+        if self._affine:
             # Source: tf.image.crop_and_resize: the outer samples on the corners of the box, no rounding of the box.
-            reach = (max(side, 1.0) - 1) / 2
+            side = max(extent[0], 1.0)
+            reach = (side - 1) / 2
             first = (centre[0] + self.rule.centre_shift - reach, centre[1] + self.rule.centre_shift - reach)
-            _sample(frame, first, 2 * reach / (out.shape[0] - 1), fill, out)
-            return centre
-        x0, y0, s, middle = self._squares.at(centre, side)
+            step = 2 * reach / (out.shape[0] - 1)
+            _sample(frame, first, (step, step), fill, out)
+            return centre, side, side
+        x, y, w, h, middle = self._regions.at(centre, extent)
         height, width = frame.shape[:2]
-        if x0 >= 0 and y0 >= 0 and x0 + s <= width and y0 + s <= height:
-            _resize(frame[y0 : y0 + s, x0 : x0 + s], out)
-        elif s > MAX_CANVAS_SIDE:
-            step = s / out.shape[0]
-            _sample(frame, (x0 + (step - 1) / 2, y0 + (step - 1) / 2), step, fill, out)
+        if x >= 0 and y >= 0 and x + w <= width and y + h <= height:
+            _resize(frame[y : y + h, x : x + w], out)
+        elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
+            out[:] = fill
+        elif max(w, h) > MAX_CANVAS_SIDE:
+            steps = w / out.shape[1], h / out.shape[0]
+            _sample(frame, (x + (steps[0] - 1) / 2, y + (steps[1] - 1) / 2), steps, fill, out)
         else:
-            self._cut_over_border(frame, x0, y0, s, fill, out)
-        return middle
+            self._cut_over_border(frame, x, y, w, h, fill, out)
+        return middle, w, h
 
     def cut_pyramid(
-        self, frame: Image, centre: tuple[float, float], sides: list[float], fill: Image, out: Image
-    ) -> tuple[float, float]:
-        """Write into `out` [K, m, m, 3] a crop for each of `sides`, smallest first; return the centre that was cut."""
-        if self.rule.pyramid == "nested" and len(sides) > 1:
-            return self._cut_nested(frame, centre, sides, fill, out)
-        middle = centre
-        for i, side in enumerate(sides):
-            cut = self.cut(frame, centre, side, fill, out[i])
-            middle = cut if i == len(sides) // 2 else middle
-        return middle
+        self, frame: Image, centre: tuple[float, float], extents: list[Extent], fill: Image, out: Image
+    ) -> CutAs:
+        """Write into `out` [K, m, m, 3] a crop for each of `extents`, smallest first; return what the middle one shows.
+
+        Nested pyramids are of squares.
+        """
+        if self.rule.pyramid == "nested" and len(extents) > 1:
+            return self._cut_nested(frame, centre, [extent[0] for extent in extents], fill, out)
+        cuts = [self.cut(frame, centre, extent, fill, crop) for extent, crop in zip(extents, out, strict=True)]
+        return cuts[len(cuts) // 2]
 
     def _cut_nested(
         self, frame: Image, centre: tuple[float, float], sides: list[float], fill: Image, out: Image
-    ) -> tuple[float, float]:
+    ) -> CutAs:
         # Source: researchmm/SiamDW:lib/utils/utils.py (make_scale_pyramid): all but the smallest are resized twice.
         whole = [max(1, round_as(side, self.rule.side_rounding)) for side in sides]
         beta = out.shape[1] / whole[0]
         region_side = round_as(beta * whole[-1], self.rule.side_rounding)
         region = np.empty((region_side, region_side, 3), np.uint8)
-        cut = self.cut(frame, centre, whole[-1], fill, region)
-        middle = (1 + region_side) / 2
+        middle, _, _ = self.cut(frame, centre, square(whole[-1]), fill, region)
+        inside = (1 + region_side) / 2, (1 + region_side) / 2
         for i, side in enumerate(whole):
-            self.cut(region, (middle, middle), beta * side, fill, out[i])
-        return cut
+            self.cut(region, inside, square(beta * side), fill, out[i])
+        side = whole[len(whole) // 2]
+        return middle, side, side
 
-    def _cut_over_border(self, frame: Image, x0: int, y0: int, s: int, fill: Image, out: Image) -> None:
+    def _cut_over_border(self, frame: Image, x: int, y: int, w: int, h: int, fill: Image, out: Image) -> None:
         height, width = frame.shape[:2]
-        left, right = max(0, -x0), min(s, width - x0)
-        top, bottom = max(0, -y0), min(s, height - y0)
-        if left >= right or top >= bottom:
-            out[:] = fill
-            return
+        left, right = max(0, -x), min(w, width - x)
+        top, bottom = max(0, -y), min(h, height - y)
         m = out.shape[0]
-        canvas = self._canvas(s)
+        canvas = self._canvas(w, h)
         rows = slice(top, bottom)
-        canvas[rows, left:right] = frame[y0 + top : y0 + bottom, x0 + left : x0 + right]
+        canvas[rows, left:right] = frame[y + top : y + bottom, x + left : x + right]
         # The resize mixes each edge pixel with its neighbour outside: one pixel of fill all around is read, no more.
         if left:
             canvas[rows, left - 1] = fill
-        if right < s:
+        if right < w:
             canvas[rows, right] = fill
-        edges = slice(max(left - 1, 0), min(right + 1, s))
+        edges = slice(max(left - 1, 0), min(right + 1, w))
         if top:
             canvas[top - 1, edges] = fill
-        if bottom < s:
+        if bottom < h:
             canvas[bottom, edges] = fill
         _resize(canvas, out)
         # What read nothing visible read memory that was never written: it is fill.
-        first_x, last_x = _outputs_of(left, right, s, m)
-        first_y, last_y = _outputs_of(top, bottom, s, m)
+        first_x, last_x = _outputs_of(left, right, w, m)
+        first_y, last_y = _outputs_of(top, bottom, h, m)
         row = np.empty((m, 3), np.uint8)
         row[:] = fill  # copying rows is several times faster than spreading one colour
         out[:first_y] = row
@@ -146,23 +156,26 @@ class Cropper:
         out[first_y:last_y, :first_x] = row[:first_x]
         out[first_y:last_y, last_x:] = row[last_x:]
 
-    def _canvas(self, s: int) -> Image:
+    def _canvas(self, w: int, h: int) -> Image:
         # Never cleared: the operating system gives pages only to rows that are written.
-        if self._memory.size < s * s * 3:
-            self._memory = np.empty(s * s * 3, np.uint8)
-        return self._memory[: s * s * 3].reshape(s, s, 3)
+        if self._memory.size < w * h * 3:
+            self._memory = np.empty(w * h * 3, np.uint8)
+        return self._memory[: w * h * 3].reshape(h, w, 3)
 
 
 def _resize(patch: Image, out: Image) -> None:
-    if patch.shape[0] == out.shape[0]:
+    if patch.shape == out.shape:
         out[:] = patch
     else:
         cv2.resize(patch, (out.shape[1], out.shape[0]), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
-def _sample(frame: Image, first: tuple[float, float], step: float, fill: Image, out: Image) -> None:
-    """Sample `frame` from x, y `first` on, every `step` pixels, bilinearly."""
-    matrix = np.array([[step, 0, first[0]], [0, step, first[1]]])
+def _sample(frame: Image, first: tuple[float, float], steps: tuple[float, float], fill: Image, out: Image) -> None:
+    """Sample `frame` from x, y `first` on, every `steps` pixels across and down, bilinearly."""
+    if not frame.size:  # all of it is unseen edge
+        out[:] = fill
+        return
+    matrix = np.array([[steps[0], 0, first[0]], [0, steps[1], first[1]]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     size = (out.shape[1], out.shape[0])
     cv2.warpAffine(frame, matrix, size, out, flags, cv2.BORDER_CONSTANT, tuple(int(value) for value in fill))

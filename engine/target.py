@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .boxes import MAX_SIZE, MIN_SIZE
 from .crop import Colour
-from .geometry import Geometry, Limits, exemplar_side
+from .geometry import Extent, Geometry, InFrame, Limits, box_extent, exemplar_side, square
 from .manifest import Search
 from .result import Box
 
@@ -76,6 +76,10 @@ class Motion:
         self._side_runs = geometry.side == "running"
         self._context_amount = geometry.context_amount
         self._shares = [search.size / geometry.exemplar_size for search in searches]
+        self._template_share = geometry.template_size / geometry.exemplar_size
+        self._box_context = geometry.box_context
+        self._search_context = geometry.box_context.search if geometry.box_context else None
+        self._in_frame, self._whole_pixels = limits.in_frame, limits.whole_pixels
         self._hysteresis = geometry.hysteresis
         self._limits_report = limits.of == "report"
         self._relative_size = limits.relative_size
@@ -84,16 +88,17 @@ class Motion:
 
     def start(self, box: Box, mean: Colour, frame_wh: tuple[int, int]) -> Target:
         """Return the state of a target that fills `box` in a frame of `frame_wh`."""
-        x, y, w, h = box
+        x, y, w, h = self._whole(box, frame_wh) if self._whole_pixels else box
         limit = self.geometry.small_target_area
         small = limit is not None and w * h / (frame_wh[0] * frame_wh[1]) < limit
-        side = self.context_side(w, h) * self._shares[0]
+        side = self._context_side(w, h) * self._shares[0]
         return Target(x + w / 2, y + h / 2, w, h, side, (w, h), side, mean, small)
 
-    def context_side(self, w: float, h: float) -> float:
-        """Return the side of the square, in frame pixels, that holds a target of w x h with its context."""
-        side = exemplar_side(w, h, self._context_amount)
-        return float(round(side)) if self.geometry.round_exemplar else side
+    def template_extent(self, target: Target) -> Extent:
+        """Return what a template crop of `target` shows, in frame pixels, before rounding."""
+        if self._box_context:
+            return box_extent(target.w, target.h, self._box_context.template)
+        return square(self._context_side(target.w, target.h) * self._template_share)
 
     def graph_for(self, target: Target) -> int:
         """Return the number of the search graph that applies: lost, small or always."""
@@ -103,11 +108,13 @@ class Motion:
             return self._by_condition["small_target"]
         return 0
 
-    def search_side(self, target: Target, graph: int) -> float:
-        """Return the side of the search region in frame pixels, before rounding."""
+    def search_extent(self, target: Target, graph: int) -> Extent:
+        """Return what a search crop for `target` shows, in frame pixels, before rounding."""
+        if self._search_context is not None:
+            return box_extent(target.w, target.h, self._search_context)
         if self._side_runs:
-            return target.side
-        return exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph]
+            return square(target.side)
+        return square(exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph])
 
     def advance(
         self,
@@ -154,8 +161,34 @@ class Motion:
             target.side = _clamped(side, low * target.first_side, high * target.first_side)
         if not self._limits_report:
             w, h = self._in_proportion(target, w, h)
+        cx, cy = centre[0] + dx, centre[1] + dy
+        if self._in_frame or self._whole_pixels:
+            cx, cy, w, h = self._fitted(cx, cy, w, h, frame_wh)
         state, _ = self._bounds(frame_wh)
-        target.cx, target.cy, target.w, target.h = _bounded(centre[0] + dx, centre[1] + dy, w, h, state)
+        target.cx, target.cy, target.w, target.h = _bounded(cx, cy, w, h, state)
+
+    def _context_side(self, w: float, h: float) -> float:
+        """Return the side of the square, in frame pixels, that holds a target of w x h with its context."""
+        side = exemplar_side(w, h, self._context_amount)
+        return float(round(side)) if self.geometry.round_exemplar else side
+
+    def _fitted(self, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]) -> Body:
+        """Return what the limits that look at corners make of a result."""
+        x, y = cx - w / 2, cy - h / 2
+        if self._whole_pixels:
+            x, y, w, h = round(x), round(y), round(w), round(h)
+        if self._in_frame:
+            x, w = _inside(x, w, frame_wh[0], self._in_frame)
+            y, h = _inside(y, h, frame_wh[1], self._in_frame)
+        return x + w / 2, y + h / 2, w, h
+
+    def _whole(self, box: Box, frame_wh: tuple[int, int]) -> Box:
+        """Return a box that was given as whole pixels. Source: FEAR's clamp_bbox: in the frame first, then truncated."""
+        x, y, w, h = box
+        if self._in_frame:
+            x, w = _inside(x, w, frame_wh[0], self._in_frame)
+            y, h = _inside(y, h, frame_wh[1], self._in_frame)
+        return float(int(x)), float(int(y)), float(int(w)), float(int(h))
 
     def _in_proportion(self, target: Target, w: float, h: float) -> tuple[float, float]:
         """Return w, h within the shares of the target's first size that they may have."""
@@ -174,6 +207,13 @@ class Motion:
         report = [_limited(limits, *end, frame_wh) for end in ends]
         state = [_within_reason(*end, frame_wh) for end in (ends if self._limits_report else report)]
         return Bounds(*state), Bounds(*report)
+
+
+def _inside(first: float, length: float, end: int, rule: InFrame) -> tuple[float, float]:
+    """Return where a box begins and how long it is along one axis of a frame that ends at `end`."""
+    begin = min(max(0.0, first), end - rule.min_side)
+    last = (begin if rule.beyond == "move" else first) + length
+    return begin, max(rule.min_side, min(last, end) - begin)
 
 
 def _limited(limits: Limits, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]) -> Body:

@@ -20,6 +20,7 @@ from .bundle import Bundle
 from .confidence import running_mean
 from .crop import Image, fill_colour, mean_colour
 from .device_frame import AnyFrame, Frame, as_frame
+from .geometry import scaled
 from .manifest import Manifest
 from .params import SCALE_STEP, WINDOW_INFLUENCE, choose_params
 from .policy import choose_policy
@@ -84,6 +85,7 @@ class Tracker:
         self._search_sizes = [search.size for search in self.manifest.searches]
         self._fills_anew = geometry.crop.fill_from == "current"
         self._recentres = geometry.crop.recentre
+        self._scales_by_cut = geometry.crop.scale == "cut"
         self._has_hysteresis = geometry.hysteresis is not None
         self._param_arrays = [self._array({**self.params, **search.params}) for search in self.manifest.searches]
         # A window that is far from where the target was says nothing about where in it the target is.
@@ -163,14 +165,17 @@ class Tracker:
     def cut(self, frame: Frame, ask: Ask, crops: Crops, size: NDArray[np.float32]) -> Cut:
         """Cut what `ask` asks for: `crops`, one for each scale, and `size` [2], the target's w, h in crop pixels."""
         target, graph = ask.target, ask.graph
-        side = self._motion.search_side(target, graph)
-        sides = [side * factor for factor in self._search_factors]
-        centre = self._cropper.cut_pyramid(frame, ask.centre, sides, ask.state.fill, crops)
-        pixels = self._search_sizes[graph] / side
+        extent = self._motion.search_extent(target, graph)
+        asked = [extent] if len(self._search_factors) == 1 else scaled(extent, self._search_factors)
+        centre, width, height = self._cropper.cut_pyramid(frame, ask.centre, asked, ask.state.fill, crops)
+        if not self._scales_by_cut:
+            width, height, _, _ = extent
+        pixels = self._search_sizes[graph]
+        across, down = width / pixels, height / pixels
         # One by one: NumPy makes an array of a tuple first.
-        size[0] = target.w * pixels
-        size[1] = target.h * pixels
-        return centre if self._recentres else ask.centre, pixels
+        size[0] = target.w / across
+        size[1] = target.h / down
+        return centre if self._recentres else ask.centre, across, down
 
     def _pixels(self, frame: Frame) -> Image:
         """Return `frame` in host memory, for what only the host does: a mean colour."""
@@ -179,13 +184,16 @@ class Tracker:
     def _template(self, frame: Frame, target: Target, fill: Image) -> Kernels:
         """Return the kernels of what `target` looks like in `frame`."""
         began = perf_counter()
-        geometry = self.manifest.geometry
-        side = self._motion.context_side(target.w, target.h) * (geometry.template_size / geometry.exemplar_size)
-        sides = [side * factor for factor in self._template_factors]
-        self._cropper.cut_pyramid(frame, (target.cx, target.cy), sides, fill, self.backend.template_crop)
+        extent = self._motion.template_extent(target)
+        asked = scaled(extent, self._template_factors)
+        _, width, height = self._cropper.cut_pyramid(
+            frame, (target.cx, target.cy), asked, fill, self.backend.template_crop
+        )
         network_began = perf_counter()
-        pixels = geometry.template_size / side
-        self._size[0] = target.w * pixels, target.h * pixels
+        if not self._scales_by_cut:
+            width, height, _, _ = extent
+        pixels = self.manifest.geometry.template_size
+        self._size[0] = target.w * (pixels / width), target.h * (pixels / height)
         kernels = self.backend.template(self._size, self._param_arrays[0])
         self.count(began, network_began)
         return kernels
@@ -225,7 +233,8 @@ class Tracker:
     ) -> Generator[list[Ask], list[Look], tuple[Box, float, float | None] | None]:
         """Look into a few more windows of the frame; a target surely found there is followed from there on."""
         seen = state.seen  # its size was right: what is followed while the target is lost grows or shrinks at will
-        places = windows((frame.shape[1], frame.shape[0]), self._motion.search_side(seen, 0), (seen.cx, seen.cy))
+        width, height, _, _ = self._motion.search_extent(seen, 0)
+        places = windows((frame.shape[1], frame.shape[0]), (width, height), (seen.cx, seen.cy))
         first = state.scanned
         state.scanned += self.policy.windows
         looks = yield [

@@ -70,6 +70,7 @@ def export_bundle(
     if weights is None:
         randomise(net, seed, crops, row.channels)
         weights = Weights(origin="random", seed=seed, licence="none: random numbers", notice="tracks nothing")
+    net = net.tracked()
     numbers = torch.tensor(list(values.values()), dtype=torch.float32)
     single = in_form(net.fused().eval(), correlation, crops, row.channels)
     written, types = Written(single, single, single), None

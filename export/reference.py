@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..engine.crop import Cropper, Image, fill_colour, mean_colour
-from ..engine.geometry import Geometry
+from ..engine.geometry import Extent, Geometry, scaled
 from ..engine.manifest import Search
 from ..engine.result import Box
 from ..engine.target import Motion
@@ -83,20 +83,22 @@ def cut_crops(pair: Pair, geometry: Geometry, searches: tuple[Search, ...], scal
         picture: Image,
         centre: tuple[float, float],
         size: tuple[float, float],
-        side: float,
+        extent: Extent,
         steps: tuple[int, ...],
         pixels: int,
     ) -> tuple[Tensor, Tensor]:
         out = np.empty((len(steps), pixels, pixels, 3), np.uint8)
-        cropper.cut_pyramid(picture, centre, [side * scale_step**step for step in steps], fill, out)
-        return torch.from_numpy(out), (torch.tensor([size]) * (pixels / side)).to(torch.float32)
+        extents = scaled(extent, [scale_step**step for step in steps])
+        _, width, height = cropper.cut_pyramid(picture, centre, extents, fill, out)
+        if geometry.crop.scale == "asked":
+            width, height, _, _ = extent
+        return torch.from_numpy(out), torch.tensor([[size[0] * (pixels / width), size[1] * (pixels / height)]])
 
-    side = motion.context_side(target.w, target.h) * (geometry.template_size / geometry.exemplar_size)
     template, size = cut(
         pair.template,
         (target.cx, target.cy),
         (target.w, target.h),
-        side,
+        motion.template_extent(target),
         geometry.template_steps,
         geometry.template_size,
     )
@@ -106,14 +108,15 @@ def cut_crops(pair: Pair, geometry: Geometry, searches: tuple[Search, ...], scal
             pair.search,
             off,
             (found.w, found.h),
-            motion.search_side(found, number),
+            motion.search_extent(found, number),
             geometry.search_steps,
             search.size,
         )
         for number, search in enumerate(searches)
     ]
     # What the step is to find: the way back from the crop's centre.
-    targets = [torch.cat([torch.tensor([LOST_BY]) * (-size[0, 0] / found.w), size], 1) for _, size in cuts]
+    sizes = torch.tensor([[found.w, found.h]])
+    targets = [torch.cat([torch.tensor([LOST_BY]) * -(size / sizes), size], 1) for _, size in cuts]
     return Crops(template, size, cuts, targets)
 
 

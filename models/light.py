@@ -20,8 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import correlation
+from .imagenet import MEAN, STD
 from .network import SiameseNet
-from .proposals import PointDecode, ProposalStep
+from .proposals import PointDecode, ProposalStep, change_penalty, smoothed
 from .scales import cubic_matrix
 
 BLOCKS = (
@@ -41,8 +42,6 @@ MATCHED = (9, 5)
 """Cells a side of the untrained kernels, stride 8 and 16."""
 MASK = 0.5
 """Standard deviation of their Gaussian, as a share of the target's width and height."""
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 TYPICAL = 32.0
 """Half the side, in crop pixels, of a square target under the usual context: boxes are learned relative to it."""
 PARAMS = ("penalty_k", "window_influence", "lr", "fusion")
@@ -354,7 +353,7 @@ class LightStep(ProposalStep):
         cosine = cos.flatten(1)
         low, high = cosine.amin(1, keepdim=True), cosine.amax(1, keepdim=True)
         stretched = (cosine - low) / (high - low + 1e-6)
-        penalty = self._penalty(w, h, size, params[0])
+        penalty = change_penalty(w, h, size, params[0])
         fusion, influence = params[3], params[1]
         judged = penalty * quality * (1.0 - fusion) + stretched * fusion
         ranked = judged * (1.0 - influence) + self.window * influence
@@ -367,10 +366,8 @@ class LightStep(ProposalStep):
             one + ((values - one) * weights).sum(1, keepdim=True) for one, values in zip(chosen, boxes, strict=False)
         )
         score = quality * (1.0 - fusion) + cosine.clamp(0.0, 1.0) * fusion
-        rate = penalty * quality * params[2]
-        w = size[:, :1] * (1.0 - rate) + w * rate
-        h = size[:, 1:] * (1.0 - rate) + h * rate
-        return torch.cat([x, y, w, h], dim=1), score.reshape(-1), best.reshape(-1).to(torch.int32)
+        box = smoothed((x, y, w, h), size, penalty * quality * params[2])
+        return torch.cat(box, dim=1), score.reshape(-1), best.reshape(-1).to(torch.int32)
 
     def _around(self, ranked: Tensor, best: Tensor) -> Tensor:
         """Return weights [N, S S] whose sum is 1, of the best cell and its eight neighbours."""

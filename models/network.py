@@ -35,6 +35,10 @@ class SiameseNet(nn.Module):
         """Return the maps, each [N, C, S, S], of search crops `x` [N, 3, I, I] given the kernels of the N targets."""
         raise NotImplementedError
 
+    def tracked(self) -> "SiameseNet":
+        """Return the network as upstream's tracker runs it, where that is not how the checkpoint has it."""
+        return self
+
     def fused(self) -> "SiameseNet":
         """Return an equal network that costs less (merged convolutions, folded weights); itself if there is none.
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 RATIOS = (0.33, 0.5, 1.0, 2.0, 3.0)
 PARAMS = ("penalty_k", "window_influence", "lr")
+Box = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Centre x, y and w, h of a box a target, each [N, 1], in crop pixels."""
 
 
 def anchor_sizes(base: int, scales: Sequence[float], ratios: Sequence[float]) -> list[tuple[float, float]]:
@@ -119,15 +121,18 @@ class ProposalStep(nn.Module):
         """
         x, y, w, h = self.decode(loc)
         score = self._score(cls)
-        penalty = self._penalty(w, h, size, params[0])
+        penalty = change_penalty(w, h, size, params[0])
         influence = params[1]
         ranked = penalty * score * (1.0 - influence) + self.window * influence
         best = ranked.argmax(dim=1, keepdim=True)
         x, y, w, h, score, penalty = (values.gather(1, best) for values in (x, y, w, h, score, penalty))
-        rate = penalty * score * params[2]
-        w = size[:, :1] * (1.0 - rate) + w * rate
-        h = size[:, 1:] * (1.0 - rate) + h * rate
-        return torch.cat([x, y, w, h], dim=1), score.reshape(-1), best.reshape(-1).to(torch.int32)
+        box = self._followed((x, y, w, h), size, penalty * score * params[2], params)
+        return torch.cat(box, dim=1), score.reshape(-1), best.reshape(-1).to(torch.int32)
+
+    def _followed(self, box: Box, size: Tensor, rate: Tensor, params: Tensor) -> Box:
+        """Return what becomes of the chosen box where its size is followed at `rate` [N, 1]."""
+        del params
+        return smoothed(box, size, rate)
 
     def _score(self, cls: Tensor) -> Tensor:
         if cls.shape[1] == self.decode.copies:
@@ -135,12 +140,19 @@ class ProposalStep(nn.Module):
         background, target = cls.reshape(cls.shape[0], 2, -1).unbind(1)
         return (target - background).sigmoid()  # softmax of a pair
 
-    @staticmethod
-    def _penalty(w: Tensor, h: Tensor, size: Tensor, penalty_k: Tensor) -> Tensor:
-        target_w, target_h = size[:, :1], size[:, 1:]
-        scale = _change(_context_side(w, h) / _context_side(target_w, target_h))
-        ratio = _change((target_w / target_h) / (w / h))
-        return torch.exp((1.0 - ratio * scale) * penalty_k)
+
+def smoothed(box: Box, size: Tensor, rate: Tensor) -> Box:
+    """Return `box`, its size mixed at `rate` into `size` [N, 2]."""
+    x, y, w, h = box
+    return x, y, size[:, :1] * (1.0 - rate) + w * rate, size[:, 1:] * (1.0 - rate) + h * rate
+
+
+def change_penalty(w: Tensor, h: Tensor, size: Tensor, penalty_k: Tensor) -> Tensor:
+    """Return [N, P] factors, 1 for boxes w, h [N, P] of the scale and proportions of `size` [N, 2], less for others."""
+    target_w, target_h = size[:, :1], size[:, 1:]
+    scale = _change(_context_side(w, h) / _context_side(target_w, target_h))
+    ratio = _change((target_w / target_h) / (w / h))
+    return torch.exp((1.0 - ratio * scale) * penalty_k)
 
 
 def _change(ratio: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import dasiamrpn, light, matching, nanotrack, pysot, sasiam, siamdw, siamfc
+from .rows import dasiamrpn, fear, light, lightfc, matching, nanotrack, pysot, sasiam, siamdw, siamfc
 
 ROWS: tuple[Row, ...] = (
     *light.ROWS,  # before PySOT's: what `siamrpnpp` alone means
@@ -15,6 +15,8 @@ ROWS: tuple[Row, ...] = (
     *siamdw.ROWS,
     *sasiam.ROWS,
     *nanotrack.ROWS,
+    *lightfc.ROWS,
+    *fear.ROWS,
     *matching.ROWS,
 )
 

@@ -22,10 +22,14 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .pickles import RefusedError, read_pickled
+from .reparameterised import in_branches
 from .tensorflow import from_tensorflow, is_tensorflow
 
 WRAPPERS = ("state_dict", "model", "net", "model_state_dict")
 """Under these names training scripts keep the weights, beside optimizer and epoch."""
+
+LIGHTNING = "model."
+"""What PyTorch Lightning's module of a training puts before the network's keys; the rest is the training's."""
 
 LARGEST = 8 * 2**30
 """Bytes that an archive may unpack to; the largest tracker has 0.4 GB."""
@@ -33,7 +37,7 @@ LARGEST = 8 * 2**30
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The tensors of a file on the CPU, without wrapping and `module.` prefixes; `kind` is the container's name."""
+    """The tensors of a file on the CPU, without wrapping, `module.` and `model.`; `kind` is the container's name."""
 
     tensors: dict[str, Tensor]
     sha256: str
@@ -56,6 +60,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
         about = _about(path) if kind == "safetensors" else {}
         if is_tensorflow(tensors):
             tensors = from_tensorflow(tensors)
+        tensors = in_branches(tensors)
     except RefusedError as error:
         raise CheckpointError(
             f"{path.name} is refused: {error}; trk reads tensors only and runs nothing from a checkpoint: "
@@ -175,6 +180,8 @@ def _weights(loaded: Any, file: str) -> dict[str, Tensor]:
         loaded = inner
     found = loaded if isinstance(loaded, Mapping) else {}
     tensors = {_text(key).removeprefix("module."): value for key, value in found.items() if isinstance(value, Tensor)}
+    if any(key.startswith(LIGHTNING) for key in tensors):
+        tensors = {key.removeprefix(LIGHTNING): value for key, value in tensors.items() if key.startswith(LIGHTNING)}
     for key, value in tensors.items():
         if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
             raise CheckpointError(f"{file}: {key} is sparse, quantized or without values: trk takes plain tensors only")

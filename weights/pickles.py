@@ -2,8 +2,8 @@
 wrote it.
 
 A pickle is a program that names functions and calls them. Here every name is answered from a table of our own:
-rebuilding a tensor becomes a note of where its numbers lie, containers become containers, and any other name ends the
-reading. The numbers are fetched afterwards, each note checked against the storage that it claims a part of.
+rebuilding a tensor becomes a note of where its numbers lie, containers become containers, what training programs keep
+beside the weights becomes nothing, and any other name ends the reading. The numbers are fetched afterwards, each note checked against the storage that it claims a part of.
 
 Source of the format: pytorch/pytorch:torch/serialization.py, torch/_utils.py.
 """
@@ -137,6 +137,8 @@ class Reader(pickle.Unpickler):
         """Return what stands for `module.name` here. Raises RefusedError."""
         if module in ("torch", "torch.cuda", "torch.storage") and name in STORAGES:
             return STORAGES[name]
+        if f"{module}.".startswith(TRAINERS):
+            return _Nothing
         try:
             return NAMES[module, name]
         except KeyError:
@@ -170,7 +172,7 @@ def _sequence(*items: Any) -> tuple[Any, ...]:
 
 
 class _Nothing:
-    """Stands for numbers of NumPy beside the weights: the best score, the epoch."""
+    """Stands for what lies beside the weights: the best score, settings, statistics. Whatever is put in is dropped."""
 
     __slots__ = ()
 
@@ -180,6 +182,28 @@ class _Nothing:
     def __setstate__(self, state: object) -> None:
         pass
 
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, item: object) -> None:
+        """Drop `item`."""
+
+    def extend(self, items: object) -> None:
+        """Drop `items`."""
+
+
+TRAINERS = (
+    "lib.train.",  # LightFC and others of pytracking's descent: settings, statistics
+    "ltr.admin.",
+    "pytorch_lightning.",  # FEAR: its callbacks
+    "lightning.",
+    "omegaconf.",
+    "easydict.",
+    "argparse.",
+    "pathlib.",
+    "typing.",
+)
+"""Modules whose objects training programs keep beside the weights; none of them is imported, made or called."""
 
 NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor"): _tensor,
@@ -191,6 +215,9 @@ NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _mapping,
     ("collections", "defaultdict"): _mapping,
     ("builtins", "dict"): _mapping,
+    **{("builtins", name): _Nothing for name in ("bool", "float", "int", "list", "object", "set", "str", "tuple")},
+    ("copyreg", "_reconstructor"): _Nothing,
+    ("copy_reg", "_reconstructor"): _Nothing,
     ("__builtin__", "dict"): _mapping,
     ("numpy.core.multiarray", "scalar"): _Nothing,
     ("numpy._core.multiarray", "scalar"): _Nothing,

@@ -17,8 +17,11 @@ from .renames import renamed
 COUNTER = "num_batches_tracked"
 """Batch norms count batches; PyTorch 0.3 had no such count, and nothing here reads it."""
 
-STRAY = re.compile(r"^(mask_head|refine_head|backbone\.fc|features\.features\.fc)\.|num_batches_tracked$")
-"""Keys that published files have and that trackers do without: SiamMask's branches, ImageNet classifiers."""
+STRAY = re.compile(
+    r"^(mask_head|refine_head|backbone\.fc|features\.features\.fc"
+    r"|encoder\.model\.head|encoder\.model\.backbone\.stages\.xif[56]_\d)\.|num_batches_tracked$"
+)
+"""Keys that published files have and trackers do without: SiamMask's branches, ImageNet classifiers, FBNet's end."""
 
 SHOWN = 3
 """Keys that a message names."""

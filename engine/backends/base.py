@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ...errors import BundleError
 from ..bundle import Bundle
-from ..crop import Image
+from ..crop import CutAs, Image
 from ..device_frame import Frame
-from ..geometry import CropRule
+from ..geometry import CropRule, Extent
 from ..manifest import Graph, Manifest
 
 Floats = NDArray[np.float32]
@@ -39,12 +39,12 @@ class SearchOutput(NamedTuple):
 
 
 class CropsFrames(Protocol):
-    """Cuts square crops of frames."""
+    """Cuts crops of frames."""
 
     def cut_pyramid(
-        self, frame: Any, centre: tuple[float, float], sides: list[float], fill: Image, out: Crops
-    ) -> tuple[float, float]:
-        """Write a crop for each of `sides` around `centre` into `out`; return the centre that was cut."""
+        self, frame: Any, centre: tuple[float, float], extents: list[Extent], fill: Image, out: Crops
+    ) -> CutAs:
+        """Write a crop for each of `extents` around `centre` into `out`; return what the middle one shows."""
         ...
 
 

@@ -1,4 +1,4 @@
-// Square crops of a frame, cut on the GPU: OpenCV's INTER_LINEAR on uint8 to the byte, colour outside the frame.
+// Crops of a frame, cut on the GPU: OpenCV's INTER_LINEAR on uint8 to the byte, colour outside the frame.
 // Source: engine/crop.py; opencv/opencv:modules/imgproc/src/resize.cpp (weights of 11 bits, sums shifted by 4, 16, 2).
 // Compiled by NVRTC when a bundle is loaded; the tests compile it as C++ and compare it with cv2.resize.
 
@@ -9,7 +9,7 @@ struct Segment {                      // A piece of pinned host memory and where
 struct Crop {                         // crops.py: ROW
     unsigned long long pixels;        // Address of the window: BGR, three bytes a pixel.
     long long pitch;                  // Bytes from one of its rows to the next.
-    int x, y, side;                   // The square: first column and row from those of the window, and its side.
+    int x, y, columns, rows;          // The region: first column and row from those of the window, and its size.
     int width, height;                // Of the window; what is outside it has the fill colour.
     unsigned char fill[4];
 };
@@ -69,12 +69,12 @@ extern "C" __global__ void cut(const Crop* crops, unsigned char* out, int size) 
     const int at = blockIdx.x * blockDim.x + threadIdx.x;
     if (at >= size * size) return;
     const Crop crop = crops[blockIdx.y];
-    const int last = crop.side - 1;
+    const int last_column = crop.columns - 1, last_row = crop.rows - 1;
     int left, top, across, down;
-    taps(at % size, crop.side, size, 1, &left, &across);
-    taps(at / size, crop.side, size, 0, &top, &down);
-    const int right = left < last ? left + 1 : last, bottom = top + 1 < last ? top + 1 : last;
-    const int first = top < 0 ? 0 : (top < last ? top : last);
+    taps(at % size, crop.columns, size, 1, &left, &across);
+    taps(at / size, crop.rows, size, 0, &top, &down);
+    const int right = left < last_column ? left + 1 : last_column, bottom = top + 1 < last_row ? top + 1 : last_row;
+    const int first = top < 0 ? 0 : (top < last_row ? top : last_row);
     const int second = bottom < 0 ? 0 : bottom;
     unsigned char* pixels = out + ((long long)blockIdx.y * size * size + at) * 3;
     for (int channel = 0; channel < 3; ++channel) {

@@ -26,15 +26,22 @@ export function filesOf(buffer) {
 /** Manifest and sessions of a .trk. `ort` is the module onnxruntime-web; `options` are its session options. */
 export async function openBundle(ort, buffer, options = { executionProviders: ["wasm"] }) {
   const files = filesOf(buffer), manifest = JSON.parse(new TextDecoder().decode(files["bundle.json"]));
-  const { geometry } = manifest;
+  // Rules that bundles of older versions lack, then the bundle's own.
+  const geometry = manifest.geometry = { box_context: null, ...manifest.geometry };
+  const crop = geometry.crop = { origin: "cut", scale: "asked", unseen_edge: 0, ...geometry.crop };
+  const limits = geometry.limits = { in_frame: null, whole_pixels: false, ...geometry.limits };
+  const roundings = ["half_even", "half_up", "half_away", "up", "toward_zero"];
   const known = [
-    ["side", geometry.side, "derived"], ["pyramid", geometry.crop.pyramid, "direct"],
-    ["sampling", geometry.crop.sampling, "resize"], ["fill_from", geometry.crop.fill_from, "first"],
-    ["limits of", geometry.limits.of, "state"], ["relative_size", geometry.limits.relative_size, null],
+    ["side", geometry.side, "derived"], ["pyramid", crop.pyramid, "direct"], ["sampling", crop.sampling, "resize"],
+    ["fill", crop.fill, "truncate", "round", "black"], ["fill_from", crop.fill_from, "first"],
+    ["origin", crop.origin, "cut", "asked"], ["scale", crop.scale, "asked", "cut"],
+    ["origin_rounding", crop.origin_rounding, ...roundings], ["side_rounding", crop.side_rounding, ...roundings],
+    ["limits of", limits.of, "state"], ["relative_size", limits.relative_size, null],
+    ["beyond", limits.in_frame?.beyond, undefined, "cut", "move"],
     ["hysteresis", geometry.hysteresis, null], ["search graphs", manifest.searches.length, 1],
   ];
-  for (const [rule, value, wanted] of known) {
-    if (value !== wanted) throw new Error(`${rule} = ${JSON.stringify(value)} is not in this example`);
+  for (const [rule, value, ...wanted] of known) {
+    if (!wanted.includes(value)) throw new Error(`${rule} = ${JSON.stringify(value)} is not in this example`);
   }
   const load = (graph) => ort.InferenceSession.create(files[graph.file], {
     ...options, externalData: graph.external.map((path) => ({ path, data: files[path] })),
@@ -50,62 +57,73 @@ export class Tracker {
   }
 
   /** Take `box` (x, y, w, h) of `image` (ImageData) as the target. */
-  async init(image, [x, y, w, h]) {
-    const { geometry, template } = this.bundle.manifest;
+  async init(image, box) {
+    const { geometry, template } = this.bundle.manifest, { limits } = geometry;
+    const [x, y, w, h] = limits.whole_pixels ? inFrame(box, limits.in_frame, image).map(Math.trunc) : box;
     this.target = { cx: x + w / 2, cy: y + h / 2, w, h };
-    this.fill = meanColour(image, geometry.crop.fill);
-    const size = geometry.template_size;
-    let side = this.contextSide();
-    if (geometry.round_exemplar) side = rounded(side, "half_even");
-    side *= size / geometry.exemplar_size;
-    const { crops } = this.pyramid(image, side, geometry.template_steps, size);
-    this.kernels = await this.run(this.bundle.template, template, crops, size / side);
+    this.fill = fillColour(image, geometry.crop.fill);
+    const size = geometry.template_size, asked = this.extent("template", size, geometry.round_exemplar);
+    const crops = this.pyramid(image, asked, geometry.template_steps, size);
+    this.kernels = await this.run(this.bundle.template, template, crops);
   }
 
   /** The box in `image` and the network's own score. */
   async update(image) {
-    const { geometry, searches: [search] } = this.bundle.manifest, target = this.target;
-    const side = this.contextSide() * search.size / geometry.exemplar_size, pixels = search.size / side;
-    const { crops, centre } = this.pyramid(image, side, geometry.search_steps, search.size);
-    const found = await this.run(this.bundle.search, search, crops, pixels);
+    const { geometry, searches: [search] } = this.bundle.manifest;
+    const crops = this.pyramid(image, this.extent("search", search.size, false), geometry.search_steps, search.size);
+    const found = await this.run(this.bundle.search, search, crops);
     const [dx, dy, w, h] = found.box.data, score = found.score.data[0];
-    if ([dx, dy, w, h].every(Number.isFinite)) {
-      const [cx, cy] = geometry.crop.recentre ? centre : [target.cx, target.cy];
-      this.target = limited({ cx: cx + dx / pixels, cy: cy + dy / pixels, w: w / pixels, h: h / pixels }, geometry.limits, image);
+    if ([dx, dy, w, h, score].every(Number.isFinite)) {
+      const { across, down } = crops, { cx, cy } = geometry.crop.recentre ? crops : this.target;
+      const moved = { cx: cx + dx * across, cy: cy + dy * down, w: w * across, h: h * down };
+      this.target = limited(moved, geometry.limits, image);
     }
     const now = this.target;
     return { box: [now.cx - now.w / 2, now.cy - now.h / 2, now.w, now.h], score };
   }
 
-  /** Side of the square that holds the target with its context, in pixels of the picture. */
-  contextSide() {
-    const { w, h } = this.target, context = this.bundle.manifest.geometry.context_amount * (w + h);
-    return Math.sqrt((w + context) * (h + context));
+  /**
+   * What a crop is asked to show, in pixels of the picture: its size, and how far it reaches left and up of the centre.
+   * A square in which the target with its context takes `exemplar_size` pixels, or the box grown to all sides.
+   */
+  extent(crop, size, whole) {
+    const { w, h } = this.target, { box_context, context_amount, exemplar_size } = this.bundle.manifest.geometry;
+    if (box_context) {
+      const share = box_context[crop], grown = 1 + share + share;
+      return { width: w * grown, height: h * grown, left: w / 2 + w * share, top: h / 2 + h * share };
+    }
+    const context = context_amount * (w + h), exact = Math.sqrt((w + context) * (h + context));
+    const side = (whole ? rounded(exact, "half_even") : exact) * (size / exemplar_size);
+    return { width: side, height: side, left: side / 2, top: side / 2 };
   }
 
-  /** One crop a step, one behind the other, and the centre of the middle one. */
-  pyramid(image, side, steps, m) {
-    const { geometry: { crop }, params } = this.bundle.manifest, crops = new Uint8Array(steps.length * m * m * 3);
-    let centre = null;
+  /** A crop a step, one behind the other; what the middle one shows: its centre, and picture pixels per crop pixel. */
+  pyramid(image, asked, steps, m) {
+    const { geometry: { crop }, params } = this.bundle.manifest, bytes = new Uint8Array(steps.length * m * m * 3);
+    let { width: shownWidth, height: shownHeight } = asked, cx = 0, cy = 0;
     steps.forEach((step, number) => {
-      const whole = Math.max(1, rounded(side * (params.scale_step ?? 1) ** step, crop.side_rounding));
-      const offset = whole / 2 + crop.origin_shift;
-      const left = rounded(this.target.cx + crop.centre_shift - offset, crop.origin_rounding);
-      const top = rounded(this.target.cy + crop.centre_shift - offset, crop.origin_rounding);
-      cut(image, left, top, whole, this.fill, m, crops.subarray(number * m * m * 3, (number + 1) * m * m * 3));
-      if (number === Math.floor(steps.length / 2)) {
-        centre = [left + whole / 2 - crop.centre_shift, top + whole / 2 - crop.centre_shift];
-      }
+      const factor = (params.scale_step ?? 1) ** step;
+      const width = Math.max(1, rounded(asked.width * factor, crop.side_rounding));
+      const height = Math.max(1, rounded(asked.height * factor, crop.side_rounding));
+      const reachX = crop.origin === "cut" ? width / 2 : asked.left * factor;
+      const reachY = crop.origin === "cut" ? height / 2 : asked.top * factor;
+      const left = rounded(this.target.cx + crop.centre_shift - (reachX + crop.origin_shift), crop.origin_rounding);
+      const top = rounded(this.target.cy + crop.centre_shift - (reachY + crop.origin_shift), crop.origin_rounding);
+      const out = bytes.subarray(number * m * m * 3, (number + 1) * m * m * 3);
+      cut(image, { left, top, width, height }, crop.unseen_edge, this.fill, m, out);
+      if (number !== Math.floor(steps.length / 2)) return;
+      [cx, cy] = [left + width / 2 - crop.centre_shift, top + height / 2 - crop.centre_shift];
+      if (crop.scale === "cut") [shownWidth, shownHeight] = [width, height];
     });
-    return { crops, centre };
+    return { bytes, cx, cy, across: shownWidth / m, down: shownHeight / m };
   }
 
-  /** Outputs by name; `pixels`: crop pixels per pixel of the picture. */
-  async run(session, graph, crops, pixels) {
+  /** Outputs by name. */
+  async run(session, graph, { bytes, across, down }) {
     const { Tensor } = this.bundle.ort, { w, h } = this.target, feeds = {};
     for (const { name, shape } of graph.inputs) {
-      if (name === "crop") feeds[name] = new Tensor("uint8", crops, shape);
-      else if (name === "size") feeds[name] = new Tensor("float32", Float32Array.of(w * pixels, h * pixels), shape);
+      if (name === "crop") feeds[name] = new Tensor("uint8", bytes, shape);
+      else if (name === "size") feeds[name] = new Tensor("float32", Float32Array.of(w / across, h / down), shape);
       else if (name === "params") feeds[name] = new Tensor("float32", this.params, shape);
       else feeds[name] = this.kernels[name];
     }
@@ -114,6 +132,8 @@ export class Tracker {
 }
 
 function rounded(value, how) {
+  if (how === "up") return Math.ceil(value);
+  if (how === "toward_zero") return Math.trunc(value);
   if (how === "half_up" || (how === "half_away" && value >= 0)) return Math.floor(value + 0.5);
   if (how === "half_away") return Math.ceil(value - 0.5);
   const down = Math.floor(value), rest = value - down;
@@ -121,7 +141,8 @@ function rounded(value, how) {
 }
 
 /** Blue, green and red outside the picture. */
-function meanColour({ data }, how) {
+function fillColour({ data }, how) {
+  if (how === "black") return [0, 0, 0];
   const sums = [0, 0, 0];
   for (let i = 0; i < data.length; i += 4) for (let c = 0; c < 3; c++) sums[c] += data[i + 2 - c];
   const means = sums.map((sum) => sum / (data.length / 4));
@@ -130,10 +151,29 @@ function meanColour({ data }, how) {
 
 function limited({ cx, cy, w, h }, limits, { width, height }) {
   const between = (value, low, high) => Math.min(Math.max(value, low), high);
+  if (limits.whole_pixels || limits.in_frame) {
+    let box = [cx - w / 2, cy - h / 2, w, h];
+    if (limits.whole_pixels) box = box.map((value) => rounded(value, "half_even"));
+    const [x, y, ...size] = inFrame(box, limits.in_frame, { width, height });
+    [w, h] = size;
+    [cx, cy] = [x + w / 2, y + h / 2];
+  }
   if (limits.centre_in_frame) [cx, cy] = [between(cx, 0, width), between(cy, 0, height)];
   if (limits.max_size_frame) [w, h] = [Math.min(w, width), Math.min(h, height)];
   if (limits.min_size !== null) [w, h] = [Math.max(w, limits.min_size), Math.max(h, limits.min_size)];
   return { cx, cy, w, h };
+}
+
+/** What `in_frame` makes of a box: beyond the left and top edge it is cut off or moved, beyond the others cut off. */
+function inFrame([x, y, w, h], rule, { width, height }) {
+  if (!rule) return [x, y, w, h];
+  const along = (first, length, end) => {
+    const begin = Math.min(Math.max(0, first), end - rule.min_side);
+    const last = (rule.beyond === "move" ? begin : first) + length;
+    return [begin, Math.max(rule.min_side, Math.min(last, end) - begin)];
+  };
+  const [[left, across], [top, down]] = [along(x, w, width), along(y, h, height)];
+  return [left, top, across, down];
 }
 
 /** Where the samples of a resize from `side` to `m` pixels lie: two neighbours each and their weights, 2048 together. */
@@ -153,12 +193,13 @@ function taps(side, m, columns) {
 }
 
 /**
- * A square of `side` whole pixels from (left, top) on, resized to m x m blue, green, red; `fill` outside the picture.
- * Bilinear in whole numbers, as OpenCV's resize does it: the crops are then trk's own to the byte.
+ * A region of whole pixels, resized to m x m blue, green, red; `fill` outside the picture, whose last `unseen` columns
+ * and rows count as outside. Bilinear in whole numbers, as OpenCV's resize does it: the crops are trk's own to the byte.
  */
-function cut({ data, width, height }, left, top, side, fill, m, out) {
-  const x = taps(side, m, true), y = taps(side, m, false);
-  const place = (column, row) => column >= 0 && row >= 0 && column < width && row < height ? 4 * (row * width + column) : -1;
+function cut({ data, width, height }, { left, top, width: across, height: down }, unseen, fill, m, out) {
+  const x = taps(across, m, true), y = taps(down, m, false), columns = width - unseen, rows = height - unseen;
+  const inside = (column, row) => column >= 0 && row >= 0 && column < columns && row < rows;
+  const place = (column, row) => inside(column, row) ? 4 * (row * width + column) : -1;
   for (let row = 0, at = 0; row < m; row++) {
     const upper = top + y.first[row], lower = top + y.second[row], over = y.near[row], under = y.far[row];
     for (let column = 0; column < m; column++) {

@@ -3,7 +3,7 @@
 //   unzip -d bundle my.trk
 //   ffmpeg -v error -i video.mp4 -f rawvideo -pix_fmt bgr24 - | ./track bundle 1280 720 120 80 60 40 > boxes.csv
 //
-// All that is left for the host: cut a square, run a graph, move the target. The rules are the manifest's, see
+// All that is left for the host: cut a region, run a graph, move the target. The rules are the manifest's, see
 // docs/bundle.md; a rule that only few models have (running sides, nested pyramids, TensorFlow's sampling, several
 // search graphs) is refused and not guessed.
 
@@ -31,8 +31,21 @@ struct Target {
   double cx, cy, w, h;
 };
 
+// What a crop is asked to show, in pixels of the picture: its size, and how far it reaches left and up of the centre.
+struct Extent {
+  double width, height, left, top;
+};
+
+// Crops, one behind the other, and what the middle one shows: its centre, and pixels of the picture per crop pixel.
+struct Crops {
+  std::vector<uint8_t> bgr;
+  double cx, cy, across, down;
+};
+
 long rounded(double value, const std::string& how) {
   if (how == "half_even") return std::lrint(value);  // the processor's default
+  if (how == "up") return std::lround(std::ceil(value));
+  if (how == "toward_zero") return std::lround(std::trunc(value));
   if (how == "half_up" || value >= 0) return std::lround(std::floor(value + 0.5));
   return std::lround(std::ceil(value - 0.5));  // half_away
 }
@@ -56,12 +69,15 @@ struct Taps {
   }
 };
 
-// A square of `side` whole pixels from (left, top) on, resized to m x m; `fill` outside the picture. Bilinear in whole
-// numbers, as cv::resize does it: the crops are then trk's own to the byte, and the boxes to the last digits.
-void cut(const Picture& picture, long left, long top, long side, const uint8_t fill[3], int m, uint8_t* out) {
-  const Taps x(side, m, true), y(side, m, false);
+// A region of whole pixels, resized to m x m; `fill` outside the picture, whose last `unseen` columns and rows count as
+// outside. Bilinear in whole numbers, as cv::resize does it: the crops are then trk's own to the byte, and the boxes to
+// the last digits.
+void cut(const Picture& picture, long left, long top, long width, long height, long unseen, const uint8_t fill[3],
+         int m, uint8_t* out) {
+  const Taps x(width, m, true), y(height, m, false);
+  const long columns = picture.width - unseen, rows = picture.height - unseen;
   auto pixel = [&](long column, long row) {
-    const bool inside = column >= 0 && row >= 0 && column < picture.width && row < picture.height;
+    const bool inside = column >= 0 && row >= 0 && column < columns && row < rows;
     return inside ? &picture.bgr[3 * (row * picture.width + column)] : fill;
   };
   for (int row = 0; row < m; ++row) {
@@ -84,15 +100,25 @@ class Tracker {
     std::ifstream file(folder + "/bundle.json");
     if (!file) throw std::runtime_error(folder + "/bundle.json can't be read: name the folder of an unzipped bundle");
     manifest_ = json::parse(file);
-    geometry_ = manifest_["geometry"];
+    // Rules that bundles of older versions lack, then the bundle's own.
+    geometry_ = json::parse(R"({"box_context": null, "crop": {"origin": "cut", "scale": "asked", "unseen_edge": 0},
+                                "limits": {"in_frame": null, "whole_pixels": false}})");
+    geometry_.update(manifest_["geometry"], true);
     crop_ = geometry_["crop"];
-    only("side", geometry_["side"], "derived");
-    only("pyramid", crop_["pyramid"], "direct");
-    only("sampling", crop_["sampling"], "resize");
-    only("fill_from", crop_["fill_from"], "first");
-    only("limits of", geometry_["limits"]["of"], "state");
-    only("relative_size", geometry_["limits"]["relative_size"], nullptr);
-    only("hysteresis", geometry_["hysteresis"], nullptr);
+    limits_ = geometry_["limits"];
+    only("side", geometry_["side"], {"derived"});
+    only("pyramid", crop_["pyramid"], {"direct"});
+    only("sampling", crop_["sampling"], {"resize"});
+    only("fill", crop_["fill"], {"truncate", "round", "black"});
+    only("fill_from", crop_["fill_from"], {"first"});
+    only("origin", crop_["origin"], {"cut", "asked"});
+    only("scale", crop_["scale"], {"asked", "cut"});
+    for (const char* rounding : {"origin_rounding", "side_rounding"})
+      only(rounding, crop_[rounding], {"half_even", "half_up", "half_away", "up", "toward_zero"});
+    only("limits of", limits_["of"], {"state"});
+    only("relative_size", limits_["relative_size"], {nullptr});
+    if (!limits_["in_frame"].is_null()) only("beyond", limits_["in_frame"]["beyond"], {"cut", "move"});
+    only("hysteresis", geometry_["hysteresis"], {nullptr});
     if (manifest_["searches"].size() != 1) throw std::runtime_error("several search graphs: not in this example");
     Ort::SessionOptions options;
     options.SetIntraOpNumThreads(1);
@@ -102,83 +128,99 @@ class Tracker {
   }
 
   void init(const Picture& picture, double x, double y, double w, double h) {
+    if (limits_["whole_pixels"]) {
+      keep_in_frame(picture, x, y, w, h);
+      x = std::trunc(x), y = std::trunc(y), w = std::trunc(w), h = std::trunc(h);
+    }
     target_ = {x + w / 2, y + h / 2, w, h};
     double sums[3] = {0, 0, 0};
     for (size_t i = 0; i < picture.bgr.size(); ++i) sums[i % 3] += picture.bgr[i];
     const double pixels = double(picture.width) * picture.height;
     for (int c = 0; c < 3; ++c) {
       const double mean = sums[c] / pixels;
-      fill_[c] = uint8_t(crop_["fill"] == "round" ? std::lrint(mean) : long(mean));
+      fill_[c] = uint8_t(crop_["fill"] == "black" ? 0 : crop_["fill"] == "round" ? std::lrint(mean) : long(mean));
     }
     const int size = geometry_["template_size"];
-    double side = context_side();
-    if (geometry_["round_exemplar"]) side = std::nearbyint(side);
-    side *= double(size) / double(geometry_["exemplar_size"]);
-    auto [crops, centre] = pyramid(picture, side, geometry_["template_steps"], size);
-    kernels_ = run(template_, manifest_["template"], crops, size / side);
+    const Extent asked = extent("template", size, geometry_["round_exemplar"]);
+    Crops crops = pyramid(picture, asked, geometry_["template_steps"], size);
+    kernels_ = run(template_, manifest_["template"], crops);
   }
 
   // The new box; `score` is the network's own.
   Target update(const Picture& picture, float& score) {
     const auto& search = manifest_["searches"][0];
     const int size = search["size"];
-    const double side = context_side() * size / double(geometry_["exemplar_size"]), pixels = size / side;
-    auto [crops, centre] = pyramid(picture, side, geometry_["search_steps"], size);
-    auto found = run(search_, search, crops, pixels);
+    Crops crops = pyramid(picture, extent("search", size, false), geometry_["search_steps"], size);
+    auto found = run(search_, search, crops);
     const float* box = found.at("box").GetTensorData<float>();
     score = found.at("score").GetTensorData<float>()[0];
-    for (int i = 0; i < 4; ++i)
-      if (!std::isfinite(box[i])) return target_;
-    if (!crop_["recentre"]) centre = {target_.cx, target_.cy};
-    target_ = {centre.first + box[0] / pixels, centre.second + box[1] / pixels, box[2] / pixels, box[3] / pixels};
+    for (float value : {box[0], box[1], box[2], box[3], score})
+      if (!std::isfinite(value)) return target_;
+    if (!crop_["recentre"]) crops.cx = target_.cx, crops.cy = target_.cy;
+    target_ = {crops.cx + box[0] * crops.across, crops.cy + box[1] * crops.down, box[2] * crops.across,
+               box[3] * crops.down};
     limit(picture);
     return target_;
   }
 
  private:
   using Tensors = std::map<std::string, Ort::Value>;
-  using Point = std::pair<double, double>;
 
   static std::string text(const json& value) { return value.get<std::string>(); }
 
-  static void only(const char* rule, const json& value, const json& known) {
-    if (value != known) throw std::runtime_error(std::string(rule) + " = " + value.dump() + " is not in this example");
+  static void only(const char* rule, const json& value, const std::vector<json>& known) {
+    if (std::find(known.begin(), known.end(), value) == known.end())
+      throw std::runtime_error(std::string(rule) + " = " + value.dump() + " is not in this example");
   }
 
-  // Side of the square that holds the target with its context, in pixels of the picture.
-  double context_side() const {
-    const double context = double(geometry_["context_amount"]) * (target_.w + target_.h);
-    return std::sqrt((target_.w + context) * (target_.h + context));
-  }
-
-  // One crop a step, one behind the other, and the centre of the middle one.
-  std::pair<std::vector<uint8_t>, Point> pyramid(const Picture& picture, double side, const json& steps, int m) {
-    const double scale_step = manifest_["params"].value("scale_step", 1.0), shift = crop_["centre_shift"];
-    std::vector<uint8_t> crops(steps.size() * m * m * 3);
-    Point middle;
-    for (size_t i = 0; i < steps.size(); ++i) {
-      const double exact = side * std::pow(scale_step, double(steps[i]));
-      const long whole = std::max(1L, rounded(exact, crop_["side_rounding"]));
-      const double offset = whole / 2.0 + double(crop_["origin_shift"]);
-      const long left = rounded(target_.cx + shift - offset, crop_["origin_rounding"]);
-      const long top = rounded(target_.cy + shift - offset, crop_["origin_rounding"]);
-      cut(picture, left, top, whole, fill_, m, &crops[i * m * m * 3]);
-      if (i == steps.size() / 2) middle = {left + whole / 2.0 - shift, top + whole / 2.0 - shift};
+  // The target with its context: a square that is `exemplar_size` of a crop's pixels, or the box grown to all sides.
+  Extent extent(const char* crop, int size, bool whole) const {
+    const double w = target_.w, h = target_.h;
+    if (!geometry_["box_context"].is_null()) {
+      const double share = geometry_["box_context"][crop];
+      return {w * (1 + share + share), h * (1 + share + share), w / 2 + w * share, h / 2 + h * share};
     }
-    return {std::move(crops), middle};
+    const double context = double(geometry_["context_amount"]) * (w + h);
+    double side = std::sqrt((w + context) * (h + context));
+    if (whole) side = std::nearbyint(side);
+    side *= size / double(geometry_["exemplar_size"]);
+    return {side, side, side / 2, side / 2};
   }
 
-  // Inputs by the names that the manifest gives them; `pixels`: crop pixels per pixel of the picture.
-  Tensors run(Ort::Session& session, const json& graph, std::vector<uint8_t>& crops, double pixels) {
+  // A crop of m x m for each step.
+  Crops pyramid(const Picture& picture, const Extent& asked, const json& steps, int m) const {
+    const double scale_step = manifest_["params"].value("scale_step", 1.0);
+    const double shift = crop_["centre_shift"], origin_shift = crop_["origin_shift"];
+    const bool from_cut = crop_["origin"] == "cut", scale_of_cut = crop_["scale"] == "cut";
+    Crops crops{std::vector<uint8_t>(steps.size() * m * m * 3), 0, 0, asked.width / m, asked.height / m};
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const double factor = std::pow(scale_step, double(steps[i]));
+      const long width = std::max(1L, rounded(asked.width * factor, crop_["side_rounding"]));
+      const long height = std::max(1L, rounded(asked.height * factor, crop_["side_rounding"]));
+      const double reach_x = (from_cut ? width / 2.0 : asked.left * factor) + origin_shift;
+      const double reach_y = (from_cut ? height / 2.0 : asked.top * factor) + origin_shift;
+      const long left = rounded(target_.cx + shift - reach_x, crop_["origin_rounding"]);
+      const long top = rounded(target_.cy + shift - reach_y, crop_["origin_rounding"]);
+      cut(picture, left, top, width, height, crop_["unseen_edge"], fill_, m, &crops.bgr[i * m * m * 3]);
+      if (i != steps.size() / 2) continue;
+      crops.cx = left + width / 2.0 - shift, crops.cy = top + height / 2.0 - shift;
+      if (scale_of_cut) crops.across = double(width) / m, crops.down = double(height) / m;
+    }
+    return crops;
+  }
+
+  // Inputs by the names that the manifest gives them.
+  Tensors run(Ort::Session& session, const json& graph, Crops& crops) {
     std::vector<const char*> inputs, outputs;
     std::vector<Ort::Value> values;
-    float size[2] = {float(target_.w * pixels), float(target_.h * pixels)};
+    float size[2] = {float(target_.w / crops.across), float(target_.h / crops.down)};
     for (const auto& tensor : graph["inputs"]) {
       const std::string name = text(tensor["name"]);
       const auto shape = tensor["shape"].get<std::vector<int64_t>>();
       inputs.push_back(tensor["name"].get_ref<const std::string&>().c_str());
       if (name == "crop") {
-        values.push_back(Ort::Value::CreateTensor<uint8_t>(memory_, crops.data(), crops.size(), shape.data(), 4));
+        auto& bytes = crops.bgr;
+        values.push_back(Ort::Value::CreateTensor<uint8_t>(memory_, bytes.data(), bytes.size(), shape.data(), 4));
       } else if (name == "size" || name == "params") {
         float* data = name == "size" ? size : params_.data();
         const size_t count = name == "size" ? 2 : params_.size();
@@ -199,25 +241,47 @@ class Tracker {
   }
 
   void limit(const Picture& picture) {
-    const auto& limits = geometry_["limits"];
-    if (limits["centre_in_frame"]) {
-      target_.cx = std::clamp(target_.cx, 0.0, double(picture.width));
-      target_.cy = std::clamp(target_.cy, 0.0, double(picture.height));
+    auto& [cx, cy, w, h] = target_;
+    const bool whole = limits_["whole_pixels"];
+    if (whole || !limits_["in_frame"].is_null()) {
+      double x = cx - w / 2, y = cy - h / 2;
+      if (whole) x = std::nearbyint(x), y = std::nearbyint(y), w = std::nearbyint(w), h = std::nearbyint(h);
+      keep_in_frame(picture, x, y, w, h);
+      cx = x + w / 2, cy = y + h / 2;
     }
-    if (limits["max_size_frame"]) {
-      target_.w = std::min(target_.w, double(picture.width));
-      target_.h = std::min(target_.h, double(picture.height));
+    if (limits_["centre_in_frame"]) {
+      cx = std::clamp(cx, 0.0, double(picture.width));
+      cy = std::clamp(cy, 0.0, double(picture.height));
     }
-    if (!limits["min_size"].is_null()) {
-      target_.w = std::max(target_.w, double(limits["min_size"]));
-      target_.h = std::max(target_.h, double(limits["min_size"]));
+    if (limits_["max_size_frame"]) {
+      w = std::min(w, double(picture.width));
+      h = std::min(h, double(picture.height));
     }
+    if (!limits_["min_size"].is_null()) {
+      w = std::max(w, double(limits_["min_size"]));
+      h = std::max(h, double(limits_["min_size"]));
+    }
+  }
+
+  // What `in_frame` makes of a box: beyond the left and top edge it is cut off or moved, beyond the others cut off.
+  void keep_in_frame(const Picture& picture, double& x, double& y, double& w, double& h) const {
+    const json& rule = limits_["in_frame"];
+    if (rule.is_null()) return;
+    const double least = rule["min_side"];
+    const bool move = rule["beyond"] == "move";
+    auto along = [&](double& first, double& length, double end) {
+      const double begin = std::min(std::max(0.0, first), end - least), last = (move ? begin : first) + length;
+      first = begin;
+      length = std::max(least, std::min(last, end) - begin);
+    };
+    along(x, w, picture.width);
+    along(y, h, picture.height);
   }
 
   Ort::Env env_;
   Ort::MemoryInfo memory_ = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   Ort::Session template_{nullptr}, search_{nullptr};
-  json manifest_, geometry_, crop_;
+  json manifest_, geometry_, crop_, limits_;
   std::vector<float> params_;
   Tensors kernels_;
   Target target_{};

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from trk.bench.upstream_crop import crop_and_resize, network_input, scale_pyramid, subwindow
 from trk.engine.crop import Cropper, fill_colour
-from trk.engine.geometry import CropRule
+from trk.engine.geometry import CropRule, square
 
 WIDTH, HEIGHT = 97, 61
 FRAME = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -25,7 +25,7 @@ CENTRES = st.tuples(HALVES, HALVES) | st.tuples(FINE, FINE)
 def test_subwindow_is_the_engines_crop(rounding, centre, side):
     rule = CropRule(origin_rounding=rounding)
     expected = np.empty((32, 32, 3), np.uint8)
-    Cropper(rule).cut(FRAME, centre, float(side), fill_colour(tuple(MEAN), rule), expected)
+    Cropper(rule).cut(FRAME, centre, square(float(side)), fill_colour(tuple(MEAN), rule), expected)
     np.testing.assert_array_equal(subwindow(FRAME, centre, 32, side, MEAN, rounding), expected)
 
 
@@ -36,7 +36,7 @@ def test_siamfc_crop_is_the_engines_crop(centre, side):
     yx = np.array([centre[1], centre[0]], np.float32)
     expected = np.empty((32, 32, 3), np.uint8)
     engine_centre = float(yx[1]) + 0.5, float(yx[0]) + 0.5
-    Cropper(rule).cut(FRAME, engine_centre, side, fill_colour(tuple(MEAN), rule), expected)
+    Cropper(rule).cut(FRAME, engine_centre, square(side), fill_colour(tuple(MEAN), rule), expected)
     np.testing.assert_array_equal(crop_and_resize(FRAME, yx, side, 32, MEAN), expected)
 
 
@@ -46,7 +46,9 @@ def test_siamdw_pyramid_is_the_engines_pyramid(centre, side):
     rule = CropRule(origin_rounding="half_even", pyramid="nested")
     sides = side * 1.05 ** np.arange(-1.0, 2.0)
     expected = np.empty((3, 32, 32, 3), np.uint8)
-    Cropper(rule).cut_pyramid(FRAME, centre, sides.tolist(), fill_colour(tuple(MEAN), rule), expected)
+    Cropper(rule).cut_pyramid(
+        FRAME, centre, [square(one) for one in sides.tolist()], fill_colour(tuple(MEAN), rule), expected
+    )
     np.testing.assert_array_equal(scale_pyramid(FRAME, centre, sides, 32, MEAN), expected)
 
 

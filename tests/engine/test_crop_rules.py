@@ -1,12 +1,14 @@
 """Crops against their rules, read off frames whose pixels say where they are."""
 
+import math
+
 import numpy as np
 import pytest
 
 from trk import FrameError
 from trk.engine import crop
 from trk.engine.crop import Cropper, check_frame
-from trk.engine.geometry import CropRule, round_as
+from trk.engine.geometry import CropRule, round_as, square
 
 WIDTH, HEIGHT = 90, 70
 ROUNDINGS = ("half_even", "half_up", "half_away")
@@ -26,7 +28,33 @@ FILL = np.array([200, 210, 220], np.uint8)
 
 def cut(rule, frame, centre, side, size):
     out = np.empty((size, size, 3), np.uint8)
-    return Cropper(rule).cut(frame, centre, side, FILL, out), out
+    middle, width, height = Cropper(rule).cut(frame, centre, square(side), FILL, out)
+    assert width == height
+    return middle, out
+
+
+@pytest.mark.parametrize("centre", [*CENTRES, (20.25, 10.75)])
+@pytest.mark.parametrize("sides", [(20.4, 30.6), (31.0, 17.0)])
+@pytest.mark.parametrize("origin", ["cut", "asked"])
+def test_region_begins_where_the_rule_says_from_the_sides_that_were_cut_or_asked_for(frame, centre, sides, origin):
+    rule = CropRule(origin=origin, origin_shift=0.25, side_rounding="up", origin_rounding="half_even")
+    reach = 0.4 * sides[0], 0.7 * sides[1]  # not its middle: only what was asked for knows
+    whole = [math.ceil(side) for side in sides]
+    out = np.empty((41, 41, 3), np.uint8)
+    middle, width, height = Cropper(rule).cut(frame, centre, (*sides, *reach), FILL, out)
+    assert [width, height] == whole
+    counted = reach if origin == "asked" else (whole[0] / 2, whole[1] / 2)
+    x, y = (round(value - far - 0.25) for value, far in zip(centre, counted, strict=True))
+    assert middle == (x + width / 2, y + height / 2)
+    one = frame[max(y, 0) : y + height, x : x + width]
+    np.testing.assert_allclose(out[-1, :, 0], np.interp(*resize_places(41, width), one[0, :, 0]), atol=1)
+    below = np.interp(*resize_places(41, height), np.arange(y, y + height))
+    np.testing.assert_allclose(out[:, 0, 1][below >= 1], below[below >= 1], atol=1)
+
+
+def resize_places(outputs, pixels):
+    """Where a resize samples, and the places of the pixels."""
+    return (np.arange(outputs) + 0.5) * pixels / outputs - 0.5, np.arange(pixels)
 
 
 @pytest.mark.parametrize("centre", CENTRES)
@@ -139,11 +167,12 @@ def test_square_too_large_for_a_canvas_is_sampled_where_its_pixels_would_lie(fra
 def test_pyramid_is_the_crops_one_by_one_and_the_middle_ones_centre_comes_back(frame, count):
     sides, centre = [20.0, 27.0, 34.0, 41.0][:count], (44.3, 35.2)
     out = np.empty((count, 25, 25, 3), np.uint8)
-    middle = Cropper(CropRule()).cut_pyramid(frame, centre, sides, FILL, out)
+    extents = [square(side) for side in sides]
+    told = Cropper(CropRule()).cut_pyramid(frame, centre, extents, FILL, out)
     alone = [cut(CropRule(), frame, centre, side, 25) for side in sides]
     for made, (_, expected) in zip(out, alone, strict=True):
         np.testing.assert_array_equal(made, expected)
-    assert middle == alone[count // 2][0]
+    assert told == (alone[count // 2][0], sides[count // 2], sides[count // 2])
 
 
 @pytest.mark.parametrize("sides", [[20.0, 30.0], [20.4, 27.0, 34.0]])
@@ -152,10 +181,10 @@ def test_nested_pyramid_is_cut_out_of_the_crop_of_its_largest_scale(frame, sides
     size, centre = 25, (44.3, 35.2)
     out = np.empty((len(sides), size, size, 3), np.uint8)
     rule = CropRule(pyramid="nested")
-    middle = Cropper(rule).cut_pyramid(frame, centre, sides, FILL, out)
+    told = Cropper(rule).cut_pyramid(frame, centre, [square(side) for side in sides], FILL, out)
     zoom = size / round(sides[0])
     expected, region = cut(rule, frame, centre, sides[-1], round(zoom * round(sides[-1])))
-    assert middle == expected
+    assert told == (expected, round(sides[len(sides) // 2]), round(sides[len(sides) // 2]))
     for made, side in zip(out, sides, strict=True):
         at = (1 + len(region)) / 2
         np.testing.assert_array_equal(made, cut(rule, region, (at, at), zoom * round(side), size)[1])
@@ -164,11 +193,18 @@ def test_nested_pyramid_is_cut_out_of_the_crop_of_its_largest_scale(frame, sides
 def test_nested_pyramid_of_one_scale_is_a_plain_crop(frame):
     out = np.empty((1, 25, 25, 3), np.uint8)
     nested = CropRule(pyramid="nested")
-    assert (
-        Cropper(nested).cut_pyramid(frame, (44.3, 35.2), [40.0], FILL, out)
-        == cut(nested, frame, (44.3, 35.2), 40.0, 25)[0]
-    )
-    np.testing.assert_array_equal(out[0], cut(nested, frame, (44.3, 35.2), 40.0, 25)[1])
+    told = Cropper(nested).cut_pyramid(frame, (44.3, 35.2), [square(40.0)], FILL, out)
+    middle, expected = cut(nested, frame, (44.3, 35.2), 40.0, 25)
+    assert told == (middle, 40, 40)
+    np.testing.assert_array_equal(out[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "up", "toward_zero"),
+    [(0.5, 1, 0), (2.01, 3, 2), (2.0, 2, 2), (-0.99, 0, 0), (-2.51, -2, -2), (-3.0, -3, -3)],
+)
+def test_up_and_toward_zero_look_at_no_halves(value, up, toward_zero):
+    assert [round_as(value, rounding) for rounding in ("up", "toward_zero")] == [up, toward_zero]
 
 
 @pytest.mark.parametrize(

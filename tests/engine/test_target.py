@@ -5,12 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trk.engine.boxes import MAX_SIZE, MIN_SIZE
-from trk.engine.geometry import Geometry, Hysteresis, Limits
+from trk.engine.geometry import BoxContext, Geometry, Hysteresis, Limits, square
 from trk.engine.manifest import Search
 from trk.engine.target import Motion
-from trk.models.registry import ROWS
+from trk.models.registry import ROWS, find
 
 FRAME = (320, 240)
+FREE = Limits(centre_in_frame=False, min_size=None, max_size_frame=False)
+CUT_AT_EDGES = Geometry.model_validate(find("lightfc").geometry)
+WHOLE_PIXELS = Geometry.model_validate(find("fear", "xs").geometry)
 GEOMETRIES = {
     geometry.model_dump_json(): geometry
     for row in ROWS
@@ -57,9 +60,9 @@ def test_state_is_finite_and_inside_the_limits_whatever_the_network_says(geometr
         reported = motion.advance(target, (target.cx, target.cy), tuple(moved), score, frame)
         state = (target.cx, target.cy, target.w, target.h)
         assert all(isinstance(value, float) and isfinite(value) for value in (*reported, *state, target.side))
-        side = motion.search_side(target, 0)
-        assert isfinite(side)
-        assert side > 0
+        for extent in (motion.search_extent(target, 0), motion.template_extent(target)):
+            assert all(isfinite(length) for length in extent)
+            assert min(extent) > 0
         if not all(isfinite(value) for value in (*moved, score)):
             assert state == before
             assert target.lost
@@ -80,6 +83,14 @@ def test_state_is_finite_and_inside_the_limits_whatever_the_network_says(geometr
             assert limited[2] <= max(width, smallest) + 1e-6
             assert limited[3] <= max(height, smallest) + 1e-6
         assert min(limited[2:]) >= min(smallest, MAX_SIZE * max(frame)) - 1e-6
+        if limits.in_frame:
+            smallest = limits.in_frame.min_side
+            for first, length, end in zip(target.box[:2], target.box[2:], frame, strict=True):
+                assert length >= smallest
+                assert first >= min(0.0, end - smallest) - 1e-6 * end
+                assert first + length <= end * (1 + 1e-6)
+        if limits.whole_pixels:
+            assert all(value == round(value) for value in target.box)
 
 
 def cx_cy_w_h(box):
@@ -142,9 +153,6 @@ def test_limits_are_those_of_a_frame_s_own_size():
         assert (target.cx, target.cy, target.w, target.h) == (*frame, *frame)
 
 
-FREE = Limits(centre_in_frame=False, min_size=None, max_size_frame=False)
-
-
 @pytest.mark.parametrize(
     ("limits", "least", "most"), [(Limits(), (0.0, 0.0), (320.0, 240.0)), (FREE, (-320.0, -240.0), (640.0, 480.0))]
 )
@@ -164,13 +172,37 @@ def test_without_limits_of_a_family_a_side_is_a_pixel_at_least_and_four_frames_a
 
 def test_search_region_holds_the_target_with_its_context_as_large_as_its_crop_asks_for():
     motion, target = started(Geometry(), whens=("always", "lost"))
-    assert motion.search_side(target, 0) == pytest.approx(((60 + 50) * (40 + 50)) ** 0.5 * 255 / 127)
-    assert motion.search_side(target, 1) == pytest.approx(((60 + 50) * (40 + 50)) ** 0.5 * 287 / 127)
+    side = ((60 + 50) * (40 + 50)) ** 0.5
+    assert motion.search_extent(target, 0) == pytest.approx(square(side * 255 / 127))
+    assert motion.search_extent(target, 1) == pytest.approx(square(side * 287 / 127))
     first = target.side
-    assert first == motion.search_side(target, 0)
+    assert square(first) == motion.search_extent(target, 0)
     advance(motion, target, (0.0, 0.0, 120.0, 80.0))
-    assert motion.search_side(target, 0) == pytest.approx(2 * first)
+    assert motion.search_extent(target, 0) == pytest.approx(square(2 * first))
     assert target.side == first  # runs along only where the geometry says so
+
+
+@pytest.mark.parametrize(("template", "exemplar"), [(127, 127), (128, 64), (255, 127)])
+def test_template_holds_the_target_with_its_context_as_large_as_its_crop_asks_for(template, exemplar):
+    motion, target = started(Geometry(template_size=template, exemplar_size=exemplar, context_amount=0.25))
+    side = ((60 + 25) * (40 + 25)) ** 0.5
+    assert motion.template_extent(target) == pytest.approx(square(side * template / exemplar))
+    assert motion.search_extent(target, 0) == pytest.approx(square(side * 255 / exemplar))
+
+
+def test_regions_with_the_context_of_a_box_have_its_proportions_whatever_their_crops_size():
+    context = BoxContext(template=0.25, search=1.5)
+    motion, target = started(Geometry(box_context=context, template_size=128), whens=("always", "lost"))
+    assert motion.template_extent(target) == (90.0, 60.0, 45.0, 30.0)
+    assert motion.search_extent(target, 0) == motion.search_extent(target, 1) == (240.0, 160.0, 120.0, 80.0)
+    advance(motion, target, (0.0, 0.0, 30.0, 80.0))
+    assert motion.template_extent(target) == (45.0, 120.0, 22.5, 60.0)
+    assert motion.search_extent(target, 0) == (120.0, 320.0, 60.0, 160.0)
+
+
+def test_box_without_any_context_is_a_region_too():
+    motion, target = started(Geometry(box_context=BoxContext(template=0.0, search=0.0)))
+    assert motion.template_extent(target) == motion.search_extent(target, 0) == (60.0, 40.0, 30.0, 20.0)
 
 
 LONG = Geometry(hysteresis=Hysteresis(low=0.8, high=0.95))
@@ -228,7 +260,9 @@ def test_nan_loses_a_long_term_target_until_the_score_is_high():
 
 def test_lost_region_is_as_much_larger_as_its_crop():
     motion, target = started(LONG, whens=("always", "small_target", "lost"))
-    assert motion.search_side(target, 2) / motion.search_side(target, 0) == pytest.approx(831 / 255)
+    (lost, _, _, _), (usual, _, _, _) = motion.search_extent(target, 2), motion.search_extent(target, 0)
+    assert lost / usual == pytest.approx(831 / 255)
+    assert motion.search_extent(target, 2) == square(lost)
 
 
 @pytest.mark.parametrize(("size", "small"), [(17.5, True), (17.6, False), (60, False)])
@@ -247,10 +281,10 @@ def test_target_as_large_as_the_limit_is_not_small():
 
 @pytest.mark.parametrize(("rounds", "sides"), [(True, (99.0, 99.0)), (False, (99.4987, 98.5992))])
 def test_side_with_context_is_rounded_where_the_geometry_says_so(rounds, sides):
-    motion, target = started(Geometry(round_exemplar=rounds), (100, 80, 60, 40))
-    found = motion.context_side(60, 40), motion.context_side(59.5, 39.6)
-    assert found == pytest.approx(sides, abs=1e-4)
-    assert target.side == pytest.approx(found[0] * 255 / 127)
+    for (w, h), side in zip(((60, 40), (59.5, 39.6)), sides, strict=True):
+        motion, target = started(Geometry(round_exemplar=rounds), (100, 80, w, h))
+        assert motion.template_extent(target) == pytest.approx(square(side), abs=1e-4)
+        assert target.side == pytest.approx(side * 255 / 127, abs=1e-3)
 
 
 def test_bundle_without_a_graph_for_lost_or_small_targets_uses_its_first():
@@ -265,7 +299,8 @@ def test_running_side_is_scaled_with_the_width_and_kept_inside_its_limits():
     motion, target = started(Geometry(side="running", limits=Limits(relative_side=(0.5, 2.0))))
     first = target.side
     advance(motion, target, (0.0, 0.0, 66.0, 48.0))
-    assert motion.search_side(target, 0) == target.side == pytest.approx(first * 1.1)
+    assert target.side == pytest.approx(first * 1.1)
+    assert motion.search_extent(target, 0) == square(target.side)
     for _ in range(20):
         advance(motion, target, (0.0, 0.0, target.w * 1.2, target.h * 1.2))
     assert target.side == 2.0 * first
@@ -276,3 +311,124 @@ def test_running_side_without_limits_of_its_own_changes_a_hundredfold_at_most(bo
     motion, target = started(Geometry(side="running", limits=FREE), box)
     advance(motion, target, (0.0, 0.0, found, found))
     assert target.side == share * target.first_side
+
+
+def clipped_as_lightfc(box, frame, m=2):
+    """LIGHT_TRACKERS.md 1.5, step 7."""
+    x, y, w, h = box
+    width, height = frame
+    x1, y1 = min(max(0, x), width - m), min(max(0, y), height - m)
+    x2, y2 = min(max(m, x + w), width), min(max(m, y + h), height)
+    return x1, y1, max(m, x2 - x1), max(m, y2 - y1)
+
+
+def clamped_as_fear(box, frame, least=3):
+    """LIGHT_TRACKERS.md 2.4, step 5."""
+    x, y, w, h = box
+    width, height = frame
+    x1, y1 = min(max(0, x), width), min(max(0, y), height)
+    w, h = min(max(0, x1 + w), width) - x1, min(max(0, y1 + h), height) - y1
+    if w < least:
+        w = least
+        x1 -= max(0, x1 + least - width)
+    if h < least:
+        h = least
+        y1 -= max(0, y1 + least - height)
+    return x1, y1, w, h
+
+
+def moved_to(box, target):
+    """What the network says where `box` is found: from the target's centre on."""
+    x, y, w, h = box
+    return x + w / 2 - target.cx, y + h / 2 - target.cy, w, h
+
+
+def places(*lengths):
+    """Boxes in, over the edges of and beyond frames."""
+    return st.tuples(*[st.floats(-900, 900)] * 2, *[st.floats(*lengths)] * 2)
+
+
+FRAMES = st.tuples(st.integers(1, 400), st.integers(1, 400)) | st.tuples(st.integers(1, 8), st.integers(1, 8))
+
+
+@settings(max_examples=400, deadline=None)
+@given(frame=FRAMES, box=places(0.1, 700))
+def test_box_over_an_edge_is_cut_there_as_lightfc_does(frame, box):
+    motion, target = started(CUT_AT_EDGES, (0, 0, 1, 1), frame)
+    found = advance(motion, target, moved_to(box, target), frame=frame)
+    x, y, w, h = clipped_as_lightfc(box, frame)
+    assert found == pytest.approx((x, y, w, h), abs=1e-9)
+    assert target.box == found
+
+
+@settings(max_examples=400, deadline=None)
+@given(frame=FRAMES, box=places(0.1, 700))
+def test_box_beyond_an_edge_is_moved_into_the_frame_or_cut_as_fear_does(frame, box):
+    motion, target = started(WHOLE_PIXELS, (0, 0, 1, 1), frame)
+    # Quarters are exact: what is rounded is what was drawn, halves too.
+    x, y, w, h = (round(4 * value) / 4 for value in box)
+    found = advance(motion, target, moved_to((x, y, w, h), target), frame=frame)
+    whole = round(x), round(y), max(3, round(w)), max(3, round(h))
+    assert found == clamped_as_fear(whole, frame)
+    assert target.box == found
+
+
+@settings(max_examples=400, deadline=None)
+@given(frame=FRAMES, box=places(1.0, 700))
+def test_box_that_is_given_is_put_into_the_frame_before_it_is_cut_to_whole_pixels(frame, box):
+    _, target = started(WHOLE_PIXELS, box, frame)
+    expected = tuple(int(value) for value in clamped_as_fear(box, frame))
+    assert target.box == expected
+    assert target.first_size == expected[2:]
+
+
+@pytest.mark.parametrize(
+    ("box", "becomes"),
+    [
+        ((100.0, 80.0, 60.0, 40.0), (100, 80, 60, 40)),
+        ((100.9, 80.5, 60.9, 40.5), (100, 80, 60, 40)),
+        ((-10.5, -3.2, 60.9, 40.0), (0, 0, 60, 40)),  # moved, not cut
+        ((300.5, 230.9, 60.0, 40.0), (300, 230, 19, 9)),
+        ((319.0, 239.5, 1.0, 1.0), (317, 237, 3, 3)),
+        ((10.0, 10.0, 1.5, 2.9), (10, 10, 3, 3)),
+    ],
+)
+def test_box_that_is_given_becomes_whole_pixels_of_the_frame(box, becomes):
+    _, target = started(WHOLE_PIXELS, box)
+    assert target.box == becomes
+
+
+def test_box_that_is_given_stays_as_it_is_where_only_results_are_kept_in_the_frame():
+    # Source: LIGHT_TRACKERS.md 1.5: the first box is neither clipped nor rounded.
+    motion, target = started(CUT_AT_EDGES, (-10.5, 230.25, 60.5, 40.75))
+    assert target.box == (-10.5, 230.25, 60.5, 40.75)
+    assert advance(motion, target, moved_to(target.box, target)) == (0.0, 230.25, 50.0, 9.75)
+
+
+@pytest.mark.parametrize(
+    ("value", "becomes"), [(20.5, 20), (21.5, 22), (20.49, 20), (20.51, 21), (21.0, 21)], ids=lambda value: f"{value}"
+)
+def test_results_in_whole_pixels_are_rounded_halves_to_even_each_value_by_itself(value, becomes):
+    motion, target = started(WHOLE_PIXELS)
+    for place in range(4):
+        box = [40.0, 50.0, 60.0, 70.0]
+        box[place] = value
+        found = advance(motion, target, moved_to(box, target))
+        box[place] = becomes
+        assert found == pytest.approx(box, abs=0)
+        assert all(isinstance(part, float) for part in (*found, *target.box))
+
+
+def test_whole_pixels_need_no_limits_of_the_frame():
+    motion, target = started(Geometry(limits=FREE.model_copy(update={"whole_pixels": True})), (-5.7, 80.2, 60.9, 40.0))
+    assert target.box == (-5, 80, 60, 40)
+    assert advance(motion, target, moved_to((-7.5, 229.5, 33.5, 34.5), target)) == (-8, 230, 34, 34)
+
+
+def test_numbers_too_large_for_a_sum_leave_the_state_finite():
+    huge = 1.5e308
+    for geometry in (CUT_AT_EDGES, WHOLE_PIXELS, Geometry()):
+        for moved in ((-huge, -huge, huge, huge), (huge, huge, -huge, -huge), (huge, -huge, -huge, huge)):
+            motion, target = started(geometry)
+            assert all(isfinite(value) for value in advance(motion, target, moved))
+            assert isfinite(sum(target.box))

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import FrameError
-from ...crop import Cropper, Image
+from ...crop import Cropper, CutAs, Image
 from ...cuda.calls import Cuda
 from ...device_frame import DeviceFrame, Frame
-from ...geometry import CropRule, Square, Squares
+from ...geometry import CropRule, Extent, Region, Regions
 
-ROW = struct.Struct("<Qq5i4B")
-"""`Crop` of crop.cu: address and pitch of the window; x, y, side of the square; width, height; fill colour."""
+ROW = struct.Struct("<Qq6i4B4x")
+"""`Crop` of crop.cu: address and pitch of the window; x, y, columns, rows of the region; width, height; fill colour."""
 SEGMENT = struct.Struct("<3Q")
 """`Segment` of crop.cu: where from, where to, how many QUADs."""
 QUAD = 16
@@ -124,15 +124,18 @@ class CropTable:
         part._first = self._first + (rows.start or 0)
         return part
 
-    def place(self, number: int, frame: Frame, cut: Square, fill: Image) -> None:
-        """Let crop `number` be the square `cut` of `frame`, `fill` outside it. Row 0 starts a new table."""
-        x, y, side, _ = cut
-        frame_height, frame_width, _ = frame.shape
-        if x >= 0 and y >= 0 and x + side <= frame_width and y + side <= frame_height:
-            left, top, width, height = x, y, side, side
+    def place(self, number: int, frame: Frame, region: Region, fill: Image, unseen_edge: int = 0) -> None:
+        """Let crop `number` be the `region` of `frame`, `fill` outside it. Row 0 starts a new table.
+
+        `unseen_edge`: the frame's last columns and rows that count as outside.
+        """
+        x, y, columns, rows, _ = region
+        frame_height, frame_width = frame.shape[0] - unseen_edge, frame.shape[1] - unseen_edge
+        if x >= 0 and y >= 0 and x + columns <= frame_width and y + rows <= frame_height:
+            left, top, width, height = x, y, columns, rows
         else:
             left, top = max(x, 0), max(y, 0)
-            width, height = min(x + side, frame_width) - left, min(y + side, frame_height) - top
+            width, height = min(x + columns, frame_width) - left, min(y + rows, frame_height) - top
             if width <= 0 or height <= 0:
                 left = top = width = height = 0
         at = self._begin(number)
@@ -147,16 +150,15 @@ class CropTable:
             offset, pitch = self._staging.put_window(frame, left, top, width, height)
             address = self._at(at, offset)
         blue, green, red = fill.tolist()
-        ROW.pack_into(
-            self._rows, at * ROW.size, address, pitch, x - left, y - top, side, width, height, blue, green, red, 0
-        )
+        place = x - left, y - top, columns, rows, width, height
+        ROW.pack_into(self._rows, at * ROW.size, address, pitch, *place, blue, green, red, 0)
 
     def put(self, number: int, crop: Image) -> None:
         """Let crop `number` be `crop` [size, size, 3], which the host has cut."""
         at = self._begin(number)
         address = self._at(at, self._staging.put(crop))
         side = len(crop)
-        ROW.pack_into(self._rows, at * ROW.size, address, 3 * side, 0, 0, side, side, side, 0, 0, 0, 0)
+        ROW.pack_into(self._rows, at * ROW.size, address, 3 * side, 0, 0, *(side,) * 4, 0, 0, 0, 0)
 
     def finish(self) -> None:
         """Make the rows ready to be read, where `staging` has moved since they were written."""
@@ -186,35 +188,37 @@ class DeviceCropper:
     """Cuts crops by one rule into a `CropTable`, as `Cropper` does into an array, with the same bytes."""
 
     def __init__(self, rule: CropRule):
-        self._host, self._squares = Cropper(rule), Squares(rule)
+        self._host, self._regions = Cropper(rule), Regions(rule)
+        self._unseen = rule.unseen_edge
         self._resized = rule.sampling == "resize"
-        """Whether a crop is a square of whole pixels, resized,"""
+        """Whether a crop is a region of whole pixels, resized,"""
         self._direct = self._resized and rule.pyramid == "direct"
         """and each crop of several one of the frame itself."""
 
     def cut_pyramid(
-        self, frame: Frame, centre: tuple[float, float], sides: list[float], fill: Image, out: CropTable
-    ) -> tuple[float, float]:
-        """Place a crop for each of `sides`, smallest first; return the centre that is cut. Raises FrameError.
+        self, frame: Frame, centre: tuple[float, float], extents: list[Extent], fill: Image, out: CropTable
+    ) -> CutAs:
+        """Place a crop for each of `extents`, smallest first; return what the middle one shows. Raises FrameError.
 
-        The host cuts where crops are no plain squares of whole pixels, and squares that are far larger than their crop.
+        The host cuts where crops are no plain regions of whole pixels, and regions that are far larger than their crop.
         """
-        whole_pixels = self._direct or (self._resized and len(sides) == 1)
+        whole_pixels = self._direct or (self._resized and len(extents) == 1)
         on_device = isinstance(frame, DeviceFrame)
         if on_device and not whole_pixels:
             raise FrameError(
                 "this frame is on a GPU, and the crops of this model are cut by the host: bring the frame to host "
                 "memory first (PyTorch: frame.cpu().numpy(), CuPy: frame.get())"
             )
-        if on_device or (whole_pixels and sides[-1] ** 2 <= LARGE_WINDOW * out.size**2):
-            squares = [self._squares.at(centre, side) for side in sides]
-            for number, square in enumerate(squares):
-                out.place(number, frame, square, fill)
-            _, _, _, middle = squares[len(squares) // 2]
-            return middle
-        crops = np.empty((len(sides), out.size, out.size, 3), np.uint8)
+        width, height, _, _ = extents[-1]
+        if on_device or (whole_pixels and width * height <= LARGE_WINDOW * out.size**2):
+            regions = [self._regions.at(centre, extent) for extent in extents]
+            for number, region in enumerate(regions):
+                out.place(number, frame, region, fill, self._unseen)
+            _, _, columns, rows, middle = regions[len(regions) // 2]
+            return middle, columns, rows
+        crops = np.empty((len(extents), out.size, out.size, 3), np.uint8)
         assert isinstance(frame, np.ndarray)
-        middle = self._host.cut_pyramid(frame, centre, sides, fill, crops)
+        cut = self._host.cut_pyramid(frame, centre, extents, fill, crops)
         for number, crop in enumerate(crops):
             out.put(number, crop)
-        return middle
+        return cut
