@@ -22,8 +22,8 @@ from .ope import run
 
 RANGES: Mapping[str, tuple[float, float]] = {
     "penalty_k": (0.0, 0.6),
-    "window_influence": (0.0, 0.8),
-    "lr": (0.05, 0.9),
+    "window_influence": (0.0, 1.0),
+    "lr": (0.05, 1.0),
     "scale_penalty": (0.9, 1.0),
     "scale_lr": (0.05, 0.9),
     "scale_step": (1.01, 1.1),

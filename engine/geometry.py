@@ -194,9 +194,10 @@ class Regions:
         asked_width, asked_height, left, top = extent
         width = self._round_side(asked_width) or 1
         height = width if asked_height == asked_width else self._round_side(asked_height) or 1
+        half_width, half_height = width / 2, height / 2
         if self._from_cut:
-            left, top = width / 2, height / 2
-        shift = self._centre_shift
-        x = self._round_origin(centre[0] + shift - (left + self._origin_shift))
-        y = self._round_origin(centre[1] + shift - (top + self._origin_shift))
-        return x, y, width, height, (x + width / 2 - shift, y + height / 2 - shift)
+            left, top = half_width, half_height
+        shift, origin_shift = self._centre_shift, self._origin_shift
+        x = self._round_origin(centre[0] + shift - (left + origin_shift))
+        y = self._round_origin(centre[1] + shift - (top + origin_shift))
+        return x, y, width, height, (x + half_width - shift, y + half_height - shift)

@@ -80,6 +80,7 @@ class Motion:
         self._box_context = geometry.box_context
         self._search_context = geometry.box_context.search if geometry.box_context else None
         self._in_frame, self._whole_pixels = limits.in_frame, limits.whole_pixels
+        self._looks_at_corners = self._in_frame is not None or self._whole_pixels
         self._hysteresis = geometry.hysteresis
         self._limits_report = limits.of == "report"
         self._relative_size = limits.relative_size
@@ -113,8 +114,10 @@ class Motion:
         if self._search_context is not None:
             return box_extent(target.w, target.h, self._search_context)
         if self._side_runs:
-            return square(target.side)
-        return square(exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph])
+            side = target.side
+        else:
+            side = exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph]
+        return side, side, side / 2, side / 2
 
     def advance(
         self,
@@ -162,7 +165,7 @@ class Motion:
         if not self._limits_report:
             w, h = self._in_proportion(target, w, h)
         cx, cy = centre[0] + dx, centre[1] + dy
-        if self._in_frame or self._whole_pixels:
+        if self._looks_at_corners:
             cx, cy, w, h = self._fitted(cx, cy, w, h, frame_wh)
         state, _ = self._bounds(frame_wh)
         target.cx, target.cy, target.w, target.h = _bounded(cx, cy, w, h, state)
@@ -176,7 +179,8 @@ class Motion:
         """Return what the limits that look at corners make of a result."""
         x, y = cx - w / 2, cy - h / 2
         if self._whole_pixels:
-            x, y, w, h = round(x), round(y), round(w), round(h)
+            # To 0 digits: floats, which may be endless.
+            x, y, w, h = round(x, 0), round(y, 0), round(w, 0), round(h, 0)
         if self._in_frame:
             x, w = _inside(x, w, frame_wh[0], self._in_frame)
             y, h = _inside(y, h, frame_wh[1], self._in_frame)

@@ -80,7 +80,8 @@ class Tracker:
         self._cropper = self.backend.cropper(geometry.crop)
         step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
-        self._search_factors = [step**exponent for exponent in geometry.search_steps]
+        self._search_factors = [step**exponent for exponent in geometry.search_steps if geometry.search_steps != (0,)]
+        """Of a pyramid of crops; none where there is a single one."""
         # Read once: attributes of pydantic's models are slow, and these are asked for in every frame.
         self._search_sizes = [search.size for search in self.manifest.searches]
         self._fills_anew = geometry.crop.fill_from == "current"
@@ -166,7 +167,7 @@ class Tracker:
         """Cut what `ask` asks for: `crops`, one for each scale, and `size` [2], the target's w, h in crop pixels."""
         target, graph = ask.target, ask.graph
         extent = self._motion.search_extent(target, graph)
-        asked = [extent] if len(self._search_factors) == 1 else scaled(extent, self._search_factors)
+        asked = scaled(extent, self._search_factors) if self._search_factors else [extent]
         centre, width, height = self._cropper.cut_pyramid(frame, ask.centre, asked, ask.state.fill, crops)
         if not self._scales_by_cut:
             width, height, _, _ = extent

@@ -31,9 +31,14 @@ def choose(model: str | None, variant: str | None, weights: Path | None) -> tupl
         file=checkpoint.file,
         sha256=checkpoint.sha256,
         licence=stated or licence,
-        notice="" if stated else f"weights as published by {row.source}, if this is upstream's file",
+        notice="" if stated else _notice(row),
     )
     return row, net, provenance
+
+
+def _notice(row: Row) -> str:
+    notice = f"weights as published by {row.source}, if this is upstream's file"
+    return f"{notice}\n\n{row.checkpoint.notice}" if row.checkpoint and row.checkpoint.notice else notice
 
 
 def _shipped(row: Row) -> tuple[Row, SiameseNet, Weights]:

@@ -35,6 +35,8 @@ class Checkpoint:
     file: str
     where: str
     licence: str
+    notice: str = ""
+    """Text that the licence wants to go with the weights."""
 
 
 @dataclass(frozen=True)

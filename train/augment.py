@@ -43,6 +43,12 @@ WIDE = Augment(shift=64, scale=0.4, aspect=0.3, blur=0.2, occlusion=0.12, distra
 TURNED = replace(WIDE, rotation=25)
 
 
+def usual_scale(box: Box, context: float = 0.5) -> tuple[float, float]:
+    """Return the scale of a crop in which the target of `box` with its context fills EXEMPLAR pixels."""
+    scale = EXEMPLAR / exemplar_side(box[2], box[3], context)
+    return scale, scale
+
+
 def cut(
     image: Image,
     box: Box,
@@ -52,18 +58,18 @@ def cut(
     *,
     flip: bool = False,
     other: Image | None = None,
-    context: float = 0.5,
+    scale: tuple[float, float] | None = None,
 ) -> tuple[Image, NDArray[np.float32]]:
     """Return a crop uint8 [pixels, pixels, 3] and its target: cx, cy from the crop's middle, w, h, in crop pixels.
 
-    The target with its context fills EXEMPLAR pixels before augmentation. `other` is a picture of something else, from
-    which distractors and occluders are cut.
+    `scale`: crop pixels per pixel of the image, across and down, before augmentation; None: `usual_scale`. `other` is a
+    picture of something else, from which distractors and occluders are cut.
     """
     x, y, w, h = box
-    scale = EXEMPLAR / exemplar_side(w, h, context)
-    scale *= np.exp(rng.uniform(-1, 1) * np.log1p(rule.scale))
+    across, down = scale or usual_scale(box)
+    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(rule.scale))
     stretch = np.exp(rng.uniform(-1, 1) * np.log1p(rule.aspect))
-    sx, sy = scale * np.sqrt(stretch), scale / np.sqrt(stretch)
+    sx, sy = across * zoom * np.sqrt(stretch), down * zoom / np.sqrt(stretch)
     dx, dy = rng.uniform(-rule.shift, rule.shift, 2)
     middle = (pixels - 1) / 2
     linear = np.diag([-sx if flip else sx, sy])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import SourceError
-from .augment import SEARCH, TEMPLATE, Augment, cut
+from .augment import SEARCH, TEMPLATE, Augment, cut, usual_scale
 from .tracks import Box, Frame, Image, Images, Track
 
 
@@ -117,8 +117,9 @@ class PairBatches:
         z_image, z_box = self._image(first, np.random.default_rng(state))
         x_image, x_box = self._image(second, np.random.default_rng(state))
         other, _ = self._image(self._other(track, rng), rng)
-        z, z_target = cut(z_image, z_box, self.sizes[0], self.sampling.template, rng, context=self.context)
-        x, x_target = cut(x_image, x_box, self.sizes[1], self.sampling.search, rng, other=other, context=self.context)
+        z_scale, x_scale = (usual_scale(box, self.context) for box in (z_box, x_box))
+        z, z_target = cut(z_image, z_box, self.sizes[0], self.sampling.template, rng, scale=z_scale)
+        x, x_target = cut(x_image, x_box, self.sizes[1], self.sampling.search, rng, other=other, scale=x_scale)
         return z, x, z_target[2:], x_target, present
 
     def _track(self, rng: np.random.Generator) -> Track:

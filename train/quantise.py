@@ -4,7 +4,8 @@
 
 Only convolutions with constant weights become INT8: the trunk, the necks, the heads. Correlations (their kernels arrive
 at run time), the untrained responses, decoding and the step stay in float32, and so does the template graph. So do the
-first convolutions, whose few channels differ most in range, and the last of each head: see train/LOG.md.
+first convolutions, whose few channels differ most in range, the last of each head (see train/LOG.md), and those that
+only weigh channels, which cost nothing.
 """
 
 import argparse
@@ -16,11 +17,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+from onnx.shape_inference import infer_shapes
 from onnxruntime import InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from ..engine.bundle import Bundle
 from ..engine.manifest import Manifest
+from ..engine.target import Motion
 from ..errors import ExportError
 from ..export.write import file_entries, write_bundle
 from .augment import SEARCH, Augment, cut
@@ -31,7 +34,7 @@ CROPS = 96
 """Calibration crops."""
 FIRST = 3
 """Convolutions at the beginning that stay in float32: the stem and the block without expansion."""
-OUTPUTS = 4
+OUTPUTS = 8
 """A convolution with at most so many outputs is the last of a head."""
 PLAIN = Augment(shift=0, scale=0, colour=0, grey=0, blur=0, noise=0)
 
@@ -54,20 +57,23 @@ class Feeds(CalibrationDataReader):  # type: ignore[misc]
         names = [value.name for value in session.get_outputs()]
         inputs = {value.name for value in session.get_inputs()}
         images, search = Images(), manifest.searches[0]
+        motion = Motion(manifest.geometry, manifest.searches)
         params = np.array(list(manifest.params.values()), np.float32)
         for _ in range(CROPS):
             track = tracks[int(rng.integers(len(tracks)))]
             first, second = (track.frames[int(rng.integers(len(track.frames)))] for _ in range(2))
             crops = []
-            for frame, pixels, rule in (
-                (first, manifest.geometry.template_size, PLAIN),
-                (second, search.size, SEARCH),
+            for frame, pixels, rule, template in (
+                (first, manifest.geometry.template_size, PLAIN, True),
+                (second, search.size, SEARCH, False),
             ):
                 image = images.read(frame)
                 box = frame.box_in(image)
                 assert box is not None
-                crop, target = cut(image, box, pixels, rule, rng, context=manifest.geometry.context_amount)
-                crops.append((crop[None], target[None, 2:]))
+                target = motion.start(box, (0.0, 0.0, 0.0), (image.shape[1], image.shape[0]))
+                width, height, _, _ = motion.template_extent(target) if template else motion.search_extent(target, 0)
+                crop, seen = cut(image, box, pixels, rule, rng, scale=(pixels / width, pixels / height))
+                crops.append((crop[None], seen[None, 2:]))
             feeds = {"crop": crops[0][0], "size": crops[0][1], "params": params}
             kernels = session.run(names, {name: value for name, value in feeds.items() if name in inputs})
             yield {
@@ -118,6 +124,7 @@ def quantise(bundle: Path, out: Path, tracks: list[Track]) -> Manifest:
 
 def constant_convolutions(model: onnx.ModelProto) -> list[str]:
     """Return the names of the convolutions that become INT8, and of the activations after them."""
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
     constants = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     users: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -126,7 +133,8 @@ def constant_convolutions(model: onnx.ModelProto) -> list[str]:
     names: list[str] = []
     found = [node for node in model.graph.node if node.op_type == "Conv" and node.input[1] in constants]
     for node in found[FIRST:]:
-        if constants[node.input[1]][0] > OUTPUTS:
+        weighs_channels = [dim.dim_value for dim in shapes.get(node.output[0], ())][2:] == [1, 1]
+        if constants[node.input[1]][0] > OUTPUTS and not weighs_channels:
             names.append(node.name)
             names += [user.name for user in users.get(node.output[0], []) if user.op_type in ("Clip", "Relu", "Add")]
     return list(dict.fromkeys(names))

@@ -180,6 +180,7 @@ OPERATORS: dict[str, Operator] = {
     "Conv": _wide(_conv),
     "Div": _plain(_div),
     "Equal": _plain(torch.eq),
+    "Erf": _plain(torch.erf),
     "Exp": _plain(torch.exp),
     "Expand": _expand,
     "Floor": _plain(torch.floor),

@@ -2,6 +2,7 @@
 
 from ..fear import Fear, fear_step
 from ..row import Checkpoint, Preset, Row, SearchSize
+from .licences import mit
 
 _PARAMS = {"penalty_k": 0.062, "window_influence": 0.38, "lr": 0.765, "smooth": 0.0}
 
@@ -40,7 +41,10 @@ ROWS = (
         },
         presets={"default": Preset(), "smooth": Preset({"smooth": 1.0})},
         checkpoint=Checkpoint(
-            "FEAR-XS-NoEmbs.ckpt", "in the repository: evaluate/checkpoints", "MIT, (c) 2022 Piñata Farms"
+            "FEAR-XS-NoEmbs.ckpt",
+            "in the repository: evaluate/checkpoints",
+            "MIT, (c) 2022 Piñata Farms",
+            mit("2022 Piñata Farms"),
         ),
         notes=(
             "As released, `smooth` is off and nothing is penalised, windowed or smoothed; the preset `smooth` switches "

@@ -2,6 +2,7 @@
 
 from ..lightfc import CentreStep, LightFC
 from ..row import Checkpoint, Row, SearchSize
+from .licences import mit
 
 ROWS = (
     Row(
@@ -36,11 +37,14 @@ ROWS = (
             },
         },
         checkpoint=Checkpoint(
-            "LightFC_ep0400.pth.tar", "Google Drive (README of LiYunfengLYF/LightFC)", "MIT, (c) 2023 LiYunfengLYF"
+            "LightFC_ep0400.pth.tar",
+            "Google Drive (README of LiYunfengLYF/LightFC)",
+            "MIT, (c) 2023 LiYunfengLYF",
+            mit("2023 LiYunfengLYF"),
         ),
         notes=(
-            "Upstream has neither penalty nor smoothing: penalty_k 0, window_influence 1 and lr 1 are what it computes. "
-            "Its merging of the head's first convolutions forgets their biases; so does this one, or its boxes would "
+            "Upstream has neither penalty nor smoothing: penalty_k 0, window_influence 1 and lr 1 are what it computes."
+            " Its merging of the head's first convolutions forgets their biases; so does this one, or its boxes would "
             "not be upstream's."
         ),
     ),

@@ -2,9 +2,11 @@
 
 import os
 import threading
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ PACKAGES = (
 )
 """Where npm has put onnxruntime-web: the folder that TRK_ORT_WEB names, or beside the example."""
 DRIVE = """
-const [count, box, done] = arguments;
+const [walks, done] = arguments;
 (async () => {
   const ort = await import("/node_modules/onnxruntime-web/dist/ort.wasm.min.mjs");
   const { Tracker, openBundle } = await import("/trk.js");
@@ -29,14 +31,14 @@ const [count, box, done] = arguments;
   ort.env.wasm.numThreads = 1;
   const tracker = new Tracker(await openBundle(ort, await (await fetch("/my.trk")).arrayBuffer()));
   const found = [];
-  for (let number = 0; number < count; number++) {
+  for (const [numbers, first] of walks) for (const number of numbers) {
     const blob = await (await fetch(`/frames/${String(number).padStart(3, "0")}.png`)).blob();
     const picture = await createImageBitmap(blob, { colorSpaceConversion: "none" });
     const canvas = new OffscreenCanvas(picture.width, picture.height), pen = canvas.getContext("2d");
     pen.drawImage(picture, 0, 0);
     const image = pen.getImageData(0, 0, picture.width, picture.height);
-    if (number) { const { box, score } = await tracker.update(image); found.push([...box, score]); }
-    else await tracker.init(image, box);
+    if (number === numbers[0]) await tracker.init(image, first);
+    else { const { box, score } = await tracker.update(image); found.push([...box, score]); }
   }
   return found;
 })().then((found) => done({ found }), (error) => done({ error: String(error) }));
@@ -62,14 +64,15 @@ class Server(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def served(clip, tiny_trk):
+@contextmanager
+def serving(frames, trk):
+    """The address of the example's page, which has `trk` and the pictures in the folder `frames` beside it."""
     package = next((place for place in PACKAGES if (place / "dist" / "ort.wasm.min.mjs").exists()), None)
     if package is None:
         pytest.skip(
             "onnxruntime-web is not installed (npm install in examples/browser, or TRK_ORT_WEB names its folder)"
         )
-    places = {"/node_modules/onnxruntime-web": package, "/frames": clip.folder, "/my.trk": tiny_trk}
+    places = {"/node_modules/onnxruntime-web": package, "/frames": frames, "/my.trk": trk}
     handler = type("Handler", (Server,), {"places": places})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(FOLDER))) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
@@ -80,22 +83,64 @@ def served(clip, tiny_trk):
 
 
 @pytest.fixture
+def served(clip, tiny_trk):
+    with serving(clip.folder, tiny_trk) as address:
+        yield address
+
+
+@pytest.fixture
 def browser(tmp_path):
     with chromium(tmp_path / "profile") as browser:
         yield browser
 
 
-def test_boxes_are_those_of_the_engine(served, browser, clip, tiny_bundle):
-    browser.get(f"{served}/index.html")
+def run(browser, address, walks):
+    """x, y, w, h and score of every frame of `walks` but the first of each; or what the example said."""
+    browser.get(f"{address}/index.html")
     browser.set_script_timeout(120)
-    answer = browser.execute_async_script(DRIVE, len(clip.frames), clip.boxes[0].tolist())
-    assert "error" not in answer, answer["error"]
+    answer = browser.execute_async_script(DRIVE, [[list(numbers), list(box)] for numbers, box in walks])
+    return answer.get("error") or np.array(answer["found"])
+
+
+def compare(found, expected):
+    assert not isinstance(found, str), found
+    np.testing.assert_allclose(found[:, :4], expected[:, :4], atol=0.01)
+    np.testing.assert_allclose(found[:, 4], expected[:, 4], rtol=1e-4)
+
+
+def rewritten(trk, out, manifest):
+    """Another .trk of the same files with another manifest."""
+    with ZipFile(trk) as old, ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, manifest if name == "bundle.json" else old.read(name))
+    return out
+
+
+def test_boxes_are_those_of_the_engine(served, browser, clip, tiny_bundle):
+    found = run(browser, served, [(range(len(clip.frames)), clip.boxes[0])])
     tracker = Tracker(tiny_bundle, threads=1)
     tracker.init(clip.frames[0], clip.boxes[0])
     expected = [tracker.update(frame) for frame in clip.frames[1:]]
-    found = np.array(answer["found"])
-    np.testing.assert_allclose(found[:, :4], [result.box for result in expected], atol=0.01)
-    np.testing.assert_allclose(found[:, 4], [result.score for result in expected], rtol=1e-4)
+    compare(found, np.array([[*result.box, result.score] for result in expected]))
+
+
+def test_boxes_at_borders_are_those_of_the_engine_by_rules_of_few_models(browser, border_clip, border_trk):
+    with serving(border_clip.folder, border_trk) as address:
+        compare(run(browser, address, border_clip.walks), border_clip.expected(border_trk))
+
+
+def test_bundle_from_before_a_rule_existed_runs_as_it_did(served, browser, clip, tiny_trk, older_manifest, tmp_path):
+    walks = [(range(3), clip.boxes[0])]
+    with serving(clip.folder, rewritten(tiny_trk, tmp_path / "old.trk", older_manifest)) as address:
+        found = run(browser, address, walks)
+    compare(found, run(browser, served, walks))
+
+
+def test_what_it_does_not_know_is_refused(browser, clip, tiny_trk, unknown_rules, tmp_path):
+    for manifest, says in unknown_rules:
+        with serving(clip.folder, rewritten(tiny_trk, tmp_path / "new.trk", manifest)) as address:
+            found = run(browser, address, [(range(1), clip.boxes[0])])
+        assert found == f"Error: {says} is not in this example"
 
 
 def test_page_takes_a_bundle_a_video_and_a_box_drawn_with_the_mouse(served, browser, clip, tiny_trk, tmp_path):

@@ -28,6 +28,8 @@ FAMILIES = (
     ("nanotrack", "v3"),
     ("nanotrack", "v2"),
     ("nanotrack", "v1"),
+    ("lightfc", None),
+    ("fear", None),
     ("matching", None),
 )
 
