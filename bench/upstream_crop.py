@@ -1,9 +1,11 @@
-"""Crops as the upstream repositories cut them: the whole frame is padded first. Slow on purpose, equal to the byte.
+"""Crops as the upstream repositories cut them: most pad the whole frame first. Slow on purpose, equal to the byte.
 
-Source: STVIR/pysot:pysot/tracker/base_tracker.py (also NanoTrack's, DaSiamRPN's and SiamDW's),
-huanglianghua/siamfc-pytorch:siamfc/ops.py, researchmm/SiamDW:lib/utils/utils.py.
+LightFC and FEAR pad what they cut. Source: STVIR/pysot:pysot/tracker/base_tracker.py (also NanoTrack's, DaSiamRPN's and
+SiamDW's), huanglianghua/siamfc-pytorch:siamfc/ops.py, researchmm/SiamDW:lib/utils/utils.py,
+LiYunfengLYF/LightFC:lib/train/data/processing_utils.py, PinataFarms/FEARTracker:model_training/utils/utils.py.
 """
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -79,6 +81,48 @@ def scale_pyramid(
     middle = (1 + region_side) / 2
     crops = [subwindow(region, (middle, middle), out_side, round(beta * s), mean, "half_even") for s in whole]
     return np.stack(crops)
+
+
+def target_square(
+    frame: Image, box: Sequence[float], factor: float, out_side: int
+) -> tuple[Image, float, NDArray[np.bool_]]:
+    """Return the square around `box` (x, y, w, h) as LightFC cuts it, its scale and the mask of what is filled in.
+
+    The square is `factor` times as wide as one of the box's area, the crop [out_side, out_side, 3] black outside the
+    frame, whose last row and column it never sees. Nothing reads the mask [out_side, out_side].
+    """
+    x, y, w, h = box
+    side = math.ceil(math.sqrt(w * h) * factor)
+    left, top = round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side)
+    height, width = frame.shape[:2]
+    before_x, after_x = max(0, -left), max(0, left + side - width + 1)
+    before_y, after_y = max(0, -top), max(0, top + side - height + 1)
+    seen = frame[top + before_y : top + side - after_y, left + before_x : left + side - after_x]
+    patch = cv2.copyMakeBorder(seen, before_y, after_y, before_x, after_x, cv2.BORDER_CONSTANT)
+    outside = np.ones((side, side))
+    outside[before_y : side - after_y, before_x : side - after_x] = 0
+    mask = cv2.resize(outside, (out_side, out_side)).astype(np.bool_)
+    return _resized(np.asarray(patch, np.uint8), out_side), out_side / side, mask
+
+
+def extended_crop(
+    frame: Image, box: Sequence[int], context: float, out_side: int, mean: NDArray[np.float64]
+) -> tuple[Image, tuple[int, int, int, int]]:
+    """Return the crop [out_side, out_side, 3] of `box` (x, y, w, h) as FEAR cuts it, and its place in the frame.
+
+    The box is wider by `context` of its size on each side, in whole pixels truncated; the crop is not square in the
+    frame. Outside it is filled with `mean`, rounded.
+    """
+    x, y, w, h = box
+    left, top = int(x - w * context), int(y - h * context)
+    wide, high = int(w * (1.0 + context + context)), int(h * (1.0 + context + context))
+    height, width = frame.shape[:2]
+    before_x, after_x = max(0, -left), max(0, left + wide - width)
+    before_y, after_y = max(0, -top), max(0, top + high - height)
+    seen = frame[top + before_y : top + high - after_y, left + before_x : left + wide - after_x]
+    fill = mean.tolist()
+    patch = cv2.copyMakeBorder(seen, before_y, after_y, before_x, after_x, cv2.BORDER_CONSTANT, value=fill)
+    return _resized(np.asarray(patch, np.uint8), out_side), (left, top, wide, high)
 
 
 def network_input(crops: Image) -> Floats:

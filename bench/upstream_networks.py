@@ -1,14 +1,17 @@
 """Networks in PyTorch eager as the upstream repositories run them: what each keeps of the template, what it repeats.
 
-None folds a batch norm or merges a convolution. PySOT, NanoTrack and SiamDW keep the template's features and make the
-kernels from them again in every frame; DaSiamRPN keeps the kernels. All but siamfc-pytorch leave the recording of
+None folds a batch norm or merges a convolution, but for LightFC the first ones of its head. PySOT, NanoTrack and SiamDW
+keep the template's features and make the kernels from them again in every frame; LightFC and FEAR keep features that
+are correlated as they are; DaSiamRPN keeps the kernels. All but siamfc-pytorch and LightFC leave the recording of
 gradients on while they track.
 
 Source: STVIR/pysot:pysot/models/model_builder.py, HonglinChu/SiamTrackers:NanoTrack/nanotrack/models/model_builder.py,
 foolwood/DaSiamRPN:code/net.py, researchmm/SiamDW:lib/models/siamrpn.py and siamfc.py,
-huanglianghua/siamfc-pytorch:siamfc/siamfc.py.
+huanglianghua/siamfc-pytorch:siamfc/siamfc.py, LiYunfengLYF/LightFC:lib/models and lib/test/tracker/lightfc.py,
+PinataFarms/FEARTracker:model_training/model and model_training/tracker/fear_tracker.py.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +21,8 @@ from torch import Tensor, nn
 
 from ..models.alexnet import AlexNet, AlexNetLegacy
 from ..models.dasiamrpn import DaSiamRPN
+from ..models.fear import ConvNorm, Fear
+from ..models.lightfc import BRANCHES, SURE, Head, LightFC, RepN33
 from ..models.nanotrack import NanoTrack
 from ..models.network import SiameseNet
 from ..models.rpn import up_channel_kernels
@@ -37,6 +42,8 @@ class Style(NamedTuple):
     """(network, what was kept, search crops [K, 3, S, S]) -> the maps."""
     gradients: bool
     """Whether tracking records gradients."""
+    prepare: Callable[[Any], Any] = lambda net: net
+    """network -> what its tracker makes of it after loading, the given one left as it is where that differs."""
 
 
 class EagerNetwork:
@@ -50,11 +57,11 @@ class EagerNetwork:
         self, net: SiameseNet, gradients: bool | None = None, device: str = "cpu", compiled: bool = False
     ) -> None:
         self.device = device
-        self.net = net.eval().to(device)
         self.style = STYLES[type(net)]
+        self.net: Any = self.style.prepare(net).eval().to(device)
         self.gradients = self.style.gradients if gradients is None else gradients
         self._kept: Kept = None
-        _pool_first(net)
+        _pool_first(self.net)
         self._search = self.style.search
         if compiled:
             mode = "default" if device == "cpu" else "reduce-overhead"
@@ -84,6 +91,43 @@ def _siamdw_search(net: SiamDWRPN, zf: Tensor, x: Tensor) -> tuple[Tensor, ...]:
     return net.search(x, cls, up_channel_kernels(head.template_reg(zf), net.loc_outputs))
 
 
+def _lightfc_deployed(net: LightFC) -> LightFC:
+    """Return `net` with one 3x3 convolution in place of the two in which each branch of its head begins."""
+    deployed = net.tracked()
+    for name in BRANCHES:
+        first = getattr(deployed.head, f"conv1_{name}")
+        assert isinstance(first, RepN33)
+        setattr(deployed.head, f"conv1_{name}", first.merged())
+    return deployed
+
+
+def _lightfc_search(net: LightFC, zf: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    fused = net.fusion(net.backbone(x), zf)
+    assert isinstance(net.head, Head)
+    maps = {}
+    for name in BRANCHES:
+        out = fused
+        for layer in net.head.branch(name):
+            out = layer(out)
+        maps[name] = out
+    return maps["ctr"].sigmoid().clamp(*SURE), maps["size"].sigmoid().clamp(*SURE), maps["offset"]
+
+
+def _fear_in_place(net: Fear) -> Fear:
+    """Return `net` with the trunk's values rectified in place, as FBNet's code does: less to allocate."""
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        if isinstance(module, ConvNorm) and module.rectifies:
+            module.rectifies = False
+            module.bn = nn.Sequential(module.bn, nn.ReLU(inplace=True))  # type: ignore[assignment]
+    return net
+
+
+def _fear_search(net: Fear, zf: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+    cls, log_distances = net.connect_model(net.neck(net.encoder(x)), zf)
+    return cls, log_distances.exp()
+
+
 STYLES: dict[type[SiameseNet], Style] = {
     SiamRPNpp: Style(
         template=_pysot_features,
@@ -111,8 +155,14 @@ STYLES: dict[type[SiameseNet], Style] = {
         search=lambda net, zf, x: (F.conv2d(net.backbone(x), zf) * net.out_scale,),
         gradients=False,
     ),
+    LightFC: Style(
+        template=lambda net, z: net.backbone(z), search=_lightfc_search, gradients=False, prepare=_lightfc_deployed
+    ),
+    Fear: Style(
+        template=lambda net, z: net.neck(net.encoder(z)), search=_fear_search, gradients=True, prepare=_fear_in_place
+    ),
 }
-"""Networks that have an upstream to be run like."""
+"""Networks that have an upstream to be run like. The last two take crops that are normalised."""
 
 
 def _pool_first(net: nn.Module) -> None:

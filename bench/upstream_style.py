@@ -1,7 +1,7 @@
 """A bundle's network run as its upstream repository runs it: the baseline of every speed-up that trk claims.
 
-The same weights, in PyTorch eager with nothing folded or merged; what upstream caches is cached, the rest repeated; the
-frame is padded whole and proposals are decoded in NumPy. Needs PyTorch, unlike the bundle.
+The same weights, in PyTorch eager, folded or merged only where upstream does it; what upstream caches is cached, the
+rest repeated; frames are padded and maps decoded as upstream does. Needs PyTorch, unlike the bundle.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from ..engine.bundle import Bundle
 from ..errors import BackendError, CheckpointError, UsageError
 from ..export.random_weights import randomise
 from ..export.reference import reference_crops
+from ..models.fear import Fear
+from ..models.lightfc import LightFC
 from ..models.network import SiameseNet
 from ..models.registry import find
 from ..models.row import Row
@@ -21,10 +23,16 @@ from ..models.siamfc import SiamFC
 from ..weights.checkpoint import read_checkpoint
 from ..weights.recognise import load_into
 from ..weights.shipped import shipped_weights
+from .upstream_light import FearTracker, LightFCTracker
 from .upstream_networks import STYLES, EagerNetwork
 from .upstream_trackers import ProposalTracker, SiamDWFCTracker, SiamFCTracker, UpstreamTracker
 
-TRACKERS: dict[type[SiameseNet], type[UpstreamTracker]] = {SiamFC: SiamFCTracker, SiamDWFC: SiamDWFCTracker}
+TRACKERS: dict[type[SiameseNet], type[UpstreamTracker]] = {
+    SiamFC: SiamFCTracker,
+    SiamDWFC: SiamDWFCTracker,
+    LightFC: LightFCTracker,
+    Fear: FearTracker,
+}
 """Networks whose tracker is not the proposal tracker that all others share."""
 
 
@@ -46,7 +54,7 @@ def upstream_style(
     if type(net) not in STYLES or manifest.geometry.hysteresis is not None:
         raise UsageError(
             f"there is no upstream style of {manifest.model}/{manifest.variant}: leave --against out, or take a bundle "
-            "of SiamFC, SiamRPN, SiamRPN++ (short-term), DaSiamRPN, SiamDW or NanoTrack"
+            "of SiamFC, SiamRPN, SiamRPN++ (short-term), DaSiamRPN, SiamDW, NanoTrack, LightFC or FEAR"
         )
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendError(

@@ -37,9 +37,10 @@ ENLARGED_NOISE = 5e-6
 class UpstreamTracker(ABC):
     """`init` and `update` as `engine.tracker.Tracker` has them, with the times of the same stages.
 
-    Stages: `crop` is cutting and the conversion to float32, `network` the eager network alone, `host` everything else,
-    decoding included. In a bundle both the conversion and the decoding are part of the network's graph. On a GPU the
-    network is only launched within `network`: whoever needs its maps first waits for them, as upstream does.
+    Stages: `crop` is cutting, the conversion to float32 and normalisation, `network` the eager network alone, `host`
+    everything else, decoding included. In a bundle both the conversion and the decoding are part of the network's
+    graph. On a GPU the network is only launched within `network`: whoever needs its maps first waits for them, as
+    upstream does.
     """
 
     noise: ClassVar[float] = 1e-4
@@ -52,13 +53,12 @@ class UpstreamTracker(ABC):
         self.stages = StageTimes(0.0, 0.0, 0.0)
         self.frame_index = 0
         self.rounded: list[float] = []
-        """What was rounded to whole pixels for the last search crop: its corner and its side, or sides."""
+        """What was rounded to whole pixels for the last box: its search crop's corner and side, or the box itself."""
         self._times = [0.0, 0.0, 0.0]
 
     def init(self, frame: Image, box: Sequence[float]) -> None:
         """Take `box` in `frame` as the target."""
         self.frame_index = 0
-        self.mean = np.mean(frame, axis=(0, 1))
         self._start(frame, (float(box[0]), float(box[1]), float(box[2]), float(box[3])))
 
     def update(self, frame: Image) -> Result:
@@ -95,7 +95,9 @@ class UpstreamTracker(ABC):
     def _track(self, frame: Image) -> tuple[Box, float]: ...
 
     def _search(self, crops: Image) -> tuple[torch.Tensor, ...]:
-        tensor = torch.from_numpy(network_input(crops))
+        return self._maps(torch.from_numpy(network_input(crops)))
+
+    def _maps(self, tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
         self._times[1] = perf_counter()
         maps = self.network.search(tensor)
         self._times[2] = perf_counter()
@@ -109,6 +111,7 @@ class ProposalTracker(UpstreamTracker):
         x, y, w, h = box
         geometry = self.manifest.geometry
         height, width = frame.shape[:2]
+        self.mean = np.mean(frame, axis=(0, 1))
         self.centre, self.size = np.array([x + w / 2, y + h / 2]), np.array([w, h])
         small = geometry.small_target_area is not None and w * h / (width * height) < geometry.small_target_area
         conditions = {search.when: search for search in self.manifest.searches}
@@ -160,6 +163,7 @@ class SiamFCTracker(UpstreamTracker):
 
     def _start(self, frame: Image, box: Box) -> None:
         x, y, w, h = box
+        self.mean = np.mean(frame, axis=(0, 1))
         self.centre = np.array([y + (h - 1) / 2, x + (w - 1) / 2], np.float32)
         self.size = np.array([h, w], np.float32)
         self.instance = self.manifest.searches[0].size
@@ -214,6 +218,7 @@ class SiamDWFCTracker(UpstreamTracker):
     def _start(self, frame: Image, box: Box) -> None:
         x, y, w, h = box
         exemplar = self.manifest.geometry.exemplar_size
+        self.mean = np.mean(frame, axis=(0, 1))
         self.centre, self.size = np.array([x + w / 2, y + h / 2]), np.array([w, h])
         self.instance = self.manifest.searches[0].size
         context = CONTEXT * (w + h)

@@ -15,11 +15,14 @@ from nano import nano_bundle
 
 from trk import Tracker
 from trk.bench.speed import read_clip
+from trk.bench.upstream_light import clamped, clipped
+from trk.bench.upstream_networks import EagerNetwork
 from trk.bench.upstream_style import network_of, upstream_style
 from trk.engine.bundle import Bundle
 from trk.engine.geometry import Geometry
 from trk.errors import BackendError, CheckpointError, ModelError, UsageError
 from trk.export.bundle import export_bundle
+from trk.export.weights import choose
 from trk.models.network import SiameseNet
 from trk.models.registry import find
 from trk.models.row import Row, SearchSize
@@ -40,10 +43,20 @@ GOLDENS = {
     "siamdw_SiamRPNRes22_thinner": ("siamdw_rpn", "res22"),
     "siamdw_SiamRPNRes22_thicker": ("siamdw_rpn", "res22_softmax"),
 }
+LIGHT = {
+    "lightfc": ("lightfc", "mobilenetv2"),
+    "fearxs": ("fear", "xs"),
+    "fearxs_smooth": ("fear", "xs"),
+    "lightfc_David": ("lightfc", "mobilenetv2"),
+    "fearxs_bag": ("fear", "xs"),
+}
+"""Of another form: whole runs, with real weights."""
 FAST = 4
 """So many of them in the default suite: one of each kind of tracker."""
 FRAMES = 7
 PIXELS = 0.05
+LIGHT_PIXELS = 0.01
+LIGHT_SCORE = 1e-4
 
 
 def bundle_of(row: Row) -> Any:
@@ -94,6 +107,30 @@ def test_boxes_are_upstreams_own(name):
     assert len(frames) >= 5
 
 
+@pytest.mark.parametrize(
+    "name",
+    [name if "_" not in name or "smooth" in name else pytest.param(name, marks=pytest.mark.slow) for name in LIGHT],
+)
+def test_whole_runs_are_upstreams_own(name):
+    golden = shared_module("goldens_light", "golden.py")
+    trajectory = golden.trajectory(name)
+    row = find(*LIGHT[name])
+    changed = {key: float(value) for key, value in trajectory.get("config_change", {}).items()}
+    tracker = upstream_style(bundle_of(row), golden_network(row, trajectory), {**row.params, **changed})
+    strict = trajectory["strict_until_frame"]
+    found = list(zip(trajectory["frames"], golden.frames(trajectory), strict=True))
+    tracker.init(golden.image(found[0][1]), (*trajectory["init_xywh"][:2], *trajectory["init_size"]))
+    for frame, path in found[1:]:
+        number, result = frame["frame"], tracker.update(golden.image(path))
+        if number > strict and tracker.is_close_call() and not np.allclose(result.box, frame["box"], atol=LIGHT_PIXELS):
+            break
+        np.testing.assert_allclose(result.box, frame["box"], atol=LIGHT_PIXELS, rtol=0, err_msg=f"frame {number}")
+        assert result.score == pytest.approx(frame.get("score_at_best", frame["score"]), abs=LIGHT_SCORE)
+        if before := frame.get("box_before_rounding"):
+            np.testing.assert_allclose(tracker.rounded, before, atol=LIGHT_PIXELS, rtol=0, err_msg=f"frame {number}")
+    assert strict >= 15
+
+
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return nano_bundle(tmp_path_factory)
@@ -106,7 +143,14 @@ def test_boxes_are_those_of_the_bundle(nano, clip):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "variant"),
-    [("siamfc", "alexnet"), ("siamrpnpp", "alexnet"), ("siamrpnpp", "mobilenetv2"), ("siamdw_fc", "res22")],
+    [
+        ("siamfc", "alexnet"),
+        ("siamrpnpp", "alexnet"),
+        ("siamrpnpp", "mobilenetv2"),
+        ("siamdw_fc", "res22"),
+        ("lightfc", "mobilenetv2"),
+        ("fear", "xs"),
+    ],
 )
 def test_boxes_are_those_of_any_bundle(model, variant, tmp_path):
     export_bundle(find(model, variant), tmp_path / "bundle")
@@ -114,9 +158,22 @@ def test_boxes_are_those_of_any_bundle(model, variant, tmp_path):
     assert_boxes_agree(tmp_path / "bundle", found.frames, found.box)
 
 
-def assert_boxes_agree(bundle: Path, frames: list[np.ndarray], box: Sequence[float]) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "preset"), [("lightfc", None), ("fearxs", None), ("fearxs", "smooth"), ("fearxs_noembs", None)]
+)
+def test_boxes_are_those_of_bundles_of_real_weights(file, preset, tmp_path, clip):
+    path = shared_path("weights", f"{file}.npz")
+    row, net, weights = choose(None, None, path)
+    export_bundle(row, tmp_path / "bundle", net, weights, preset=preset)
+    assert_boxes_agree(tmp_path / "bundle", clip.frames, clip.boxes[0], [path])
+
+
+def assert_boxes_agree(
+    bundle: Path, frames: list[np.ndarray], box: Sequence[float], weights: Sequence[Path] = ()
+) -> None:
     tracker = Tracker(bundle, threads=1)
-    style = upstream_style(tracker.bundle, network_of(tracker.bundle))
+    style = upstream_style(tracker.bundle, network_of(tracker.bundle, weights))
     tracker.init(frames[0], box)
     style.init(frames[0], box)
     compared, apart = 0, 0.0
@@ -257,21 +314,30 @@ def test_kernels_are_made_again_where_upstream_makes_them_again(model, variant, 
 
 @pytest.mark.parametrize(
     ("model", "asked", "expected"),
-    [("nanotrack", None, True), ("nanotrack", False, False), ("siamfc", None, False), ("siamfc", True, True)],
+    [
+        ("nanotrack", None, True),
+        ("nanotrack", False, False),
+        ("siamfc", None, False),
+        ("siamfc", True, True),
+        ("lightfc", None, False),
+        ("fear", None, True),
+    ],
 )
 def test_gradients_are_recorded_as_upstream_does_unless_asked_otherwise(model, asked, expected, clip):
     row = find(model)
     net = row.build()
     recorded = []
-    net.backbone.register_forward_hook(lambda *values: recorded.append(values[-1].requires_grad))
+    trunk = net.encoder if model == "fear" else net.backbone
+    trunk.register_forward_hook(lambda *values: recorded.append(values[-1].requires_grad))
     tracker = upstream_style(bundle_of(row), net, gradients=asked)
     tracker.init(clip.frames[0], clip.boxes[0])
     tracker.update(clip.frames[1])
     assert recorded == [expected, expected]
 
 
-def test_stages_add_up_to_the_whole(clip):
-    row = find("nanotrack", "v3")
+@pytest.mark.parametrize("model", ["nanotrack", "lightfc", "fear"])
+def test_stages_add_up_to_the_whole(model, clip):
+    row = find(model, "v3" if model == "nanotrack" else None)
     tracker = upstream_style(bundle_of(row), row.build())
     tracker.init(clip.frames[0], clip.boxes[0])
     result = tracker.update(clip.frames[1])
@@ -286,3 +352,73 @@ def test_a_small_target_gets_the_larger_search_crop(clip):
     for box, side in (((10, 10, 15, 15), 287), ((10, 10, 80, 80), 271)):
         tracker.init(clip.frames[0], box)
         assert tracker.instance == side
+
+
+def test_lightfc_begins_its_head_with_one_convolution_as_after_switch_to_deploy():
+    net = find("lightfc").build()
+    first = net.head.conv1_size
+    torch.nn.init.normal_(first.rbr_dense.conv.bias)
+    x = torch.randn(1, 192, 4, 4)
+    with torch.no_grad():
+        outputs = {style: EagerNetwork(net).net.head.conv1_size(x) for style in ("once", "again")}
+        first.eval()
+        kept = first(x)
+        first.rbr_dense.conv.bias.zero_()
+        first.rbr_3x3.conv.bias.zero_()
+        torch.testing.assert_close(outputs["once"], first(x), atol=1e-5, rtol=1e-4)
+    assert torch.equal(outputs["once"], outputs["again"])  # the network that was given is left as it was
+    assert not torch.allclose(outputs["once"], kept, atol=1e-2)
+
+
+def test_fear_rectifies_its_trunk_in_place_and_leaves_the_given_network_alone():
+    net = find("fear").build().eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        before = net.encoder(x)
+        torch.testing.assert_close(EagerNetwork(net).net.encoder(x), before, atol=1e-6, rtol=1e-5)
+        assert torch.equal(net.encoder(x), before)
+    assert sum(isinstance(module, torch.nn.ReLU) for module in net.encoder.modules()) == 0
+
+
+def test_a_lightfc_with_hyper_parameters_that_upstream_has_none_of_is_refused(clip):
+    row = find("lightfc")
+    tracker = upstream_style(bundle_of(row), row.build(), {**row.params, "penalty_k": 0.1})
+    with pytest.raises(UsageError, match=r"leave --against out.*penalty_k 0, window_influence 1, lr 1"):
+        tracker.init(clip.frames[0], clip.boxes[0])
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((10.9, 20.9, 30.9, 40.9), (10, 20, 30, 40)),
+        ((-5, -7, 30, 40), (0, 0, 30, 40)),
+        ((90, 50, 30, 40), (90, 50, 10, 30)),
+        ((99, 79, 30, 40), (97, 77, 3, 3)),
+        ((150, 10, 30, 1), (97, 10, 3, 3)),
+    ],
+)
+def test_fear_moves_boxes_over_the_left_and_top_edge_and_cuts_them_at_the_others(box, expected):
+    assert clamped(box, np.zeros((80, 100, 3), np.uint8)) == expected
+
+
+@pytest.mark.parametrize(
+    ("start", "length", "expected"),
+    [
+        (10.5, 20.0, (10.5, 20.0)),
+        (-5.0, 20.0, (0, 15.0)),
+        (90.0, 20.0, (90.0, 10.0)),
+        (200, 9, (98, 2)),
+        (-50, 9, (0, 2)),
+    ],
+)
+def test_lightfc_cuts_boxes_at_both_edges_and_keeps_two_pixels(start, length, expected):
+    assert clipped(start, length, 100) == expected
+
+
+def test_scores_that_float32_can_hardly_tell_apart_are_a_close_call():
+    tracker = upstream_style(bundle_of(find("fear")), find("fear").build())
+    tracker.rounded = [10.0]
+    for logits, close in (([20.0, 18.0], True), ([2.0, 1.0], False), ([2.0, 1.99999], True)):
+        tracker.ranked = torch.tensor(logits)
+        tracker.chosen_by = tracker.ranked.sigmoid()
+        assert tracker.is_close_call() is close

@@ -53,20 +53,29 @@ def _through(made: dict[str, onnx.NodeProto], value: str, op_type: str) -> bool:
     return node is not None and (node.op_type == op_type or any(_through(made, name, op_type) for name in node.input))
 
 
-def test_activations_go_with_their_convolution_and_first_and_last_ones_stay() -> None:
-    helper = onnx.helper
+def test_activations_go_with_their_convolution_and_first_and_last_ones_and_those_that_weigh_channels_stay() -> None:
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
 
     def weights(name: str, outputs: int) -> onnx.TensorProto:
-        return onnx.numpy_helper.from_array(np.ones((outputs, 8, 1, 1), np.float32), name)
+        return onnx.numpy_helper.from_array(np.ones((outputs, 16, 1, 1), np.float32), name)
 
     nodes = [helper.make_node("Conv", ["x", "w"], ["x0"], "first")]
     nodes += [helper.make_node("Conv", [f"x{number}", "w"], [f"x{number + 1}"], f"first {number}") for number in (0, 1)]
     nodes += [
         helper.make_node("Conv", ["x2", "w"], ["a"], "middle"),
         helper.make_node("Relu", ["a"], ["b"], "relu"),
-        helper.make_node("Conv", ["b", "kernel"], ["c"], "correlation"),
+        helper.make_node("GlobalAveragePool", ["b"], ["mean"], "mean"),
+        helper.make_node("Conv", ["mean", "w"], ["weight"], "squeeze"),
+        helper.make_node("Relu", ["weight"], ["weights"], "its relu"),
+        helper.make_node("Mul", ["b", "weights"], ["m"], "excite"),
+        helper.make_node("Conv", ["m", "kernel"], ["c"], "correlation"),
         helper.make_node("Conv", ["c", "few"], ["d"], "last of a head"),
-        helper.make_node("Relu", ["d"], ["e"], "its relu"),
+        helper.make_node("Relu", ["d"], ["e"], "its relu, too"),
     ]
-    graph = helper.make_graph(nodes, "g", [], [], [weights("w", 8), weights("few", 4)])
+    inputs = [
+        helper.make_tensor_value_info("x", floats, [1, 16, 4, 4]),
+        helper.make_tensor_value_info("kernel", floats, [16, 16, 1, 1]),
+    ]
+    outputs = [helper.make_tensor_value_info("e", floats, [1, 8, 4, 4])]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [weights("w", 16), weights("few", 8)])
     assert constant_convolutions(helper.make_model(graph)) == ["middle", "relu"]
