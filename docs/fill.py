@@ -1,11 +1,12 @@
-"""Rewrite the generated parts of the documentation: tables of the registry and the help of the commands.
+"""Rewrite the generated parts of the documentation: tables of the registry, of results, and the help of the commands.
 
     python docs/fill.py            # rewrite
     python docs/fill.py --check    # exit 1 if something is out of date
 
-A part stands between `<!-- models: NAME -->` or `<!-- help: COMMAND -->` and `<!-- end -->`.
+A part stands between `<!-- models: NAME -->`, `<!-- results: FILE -->` or `<!-- help: COMMAND -->` and `<!-- end -->`.
 """
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import click
 
 ROOT = Path(__file__).parents[1]
-PART = re.compile(r"(<!-- (models|help): ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PART = re.compile(r"(<!-- (models|results|help): ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def part(kind: str, name: str) -> str:
@@ -22,6 +23,10 @@ def part(kind: str, name: str) -> str:
         from trk.models.tables import model_tables
 
         return model_tables(name)
+    if kind == "results":
+        from trk.bench.overview import table
+
+        return table(json.loads((ROOT / "bench" / "results" / f"{name}.json").read_text(encoding="utf-8")))
     from importlib import import_module
 
     command = import_module(f"trk.cli.{name.removeprefix('trk-')}").command

@@ -244,7 +244,7 @@ class FearStep(ProposalStep):
     centre moves. Source: PinataFarms/FEARTracker:model_training/tracker/base_tracker.py.
     """
 
-    param_names = (*PARAMS, "smooth")
+    param_names = (*PARAMS, "smooth")  # type: ignore[assignment]
 
     def forward(self, cls: Tensor, loc: Tensor, size: Tensor, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return box [N, 4], score [N] and flat index [N] int32, as `ProposalStep` does."""

@@ -131,6 +131,7 @@ class FusedFusion(Fusion):
         self.merged = convolution(w33, b33 + b11, groups=PIXELS, padding=1)
         for name in ("conv33", "bn33", "conv11", "bn11"):
             delattr(self, name)
+        self.train(fusion.training)
 
     def spatial(self, corr: Tensor) -> Tensor:
         """Return [N, 64, 16, 16]."""
@@ -299,4 +300,5 @@ class CentreStep(nn.Module):
         ranked = change_penalty(w, h, size, params[0]) * windowed
         best = ranked.argmax(dim=1, keepdim=True)
         x, y, w, h, chosen = (all_of.gather(1, best) for all_of in (dx + self.x, dy + self.y, w, h, values))
-        return torch.cat(smoothed((x, y, w, h), size, params[2]), dim=1), chosen.reshape(-1), best.reshape(-1).to(torch.int32)
+        box = torch.cat(smoothed((x, y, w, h), size, params[2]), dim=1)
+        return box, chosen.reshape(-1), best.reshape(-1).to(torch.int32)

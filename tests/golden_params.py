@@ -10,6 +10,7 @@ NAMES = {
     "scale_penalty": ("scale_penalty",),
     "scale_lr": ("scale_lr",),
     "scale_step": ("scale_step",),
+    "smooth": ("smooth",),
 }
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 
 from trk.models.dasiamrpn import DaSiamRPN
+from trk.models.fear import Fear
+from trk.models.lightfc import LightFC
 from trk.models.nanotrack import NanoTrack
 from trk.models.network import SiameseNet
 from trk.models.sasiam import SASiam
@@ -25,6 +27,8 @@ NETWORKS: dict[str, Callable[[], SiameseNet]] = {
     "nanotrack 1": lambda: NanoTrack(1),
     "nanotrack 2": lambda: NanoTrack(2),
     "nanotrack 3": lambda: NanoTrack(3),
+    "lightfc": LightFC,
+    "fear": Fear,
 }
 
 

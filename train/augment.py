@@ -43,9 +43,9 @@ WIDE = Augment(shift=64, scale=0.4, aspect=0.3, blur=0.2, occlusion=0.12, distra
 TURNED = replace(WIDE, rotation=25)
 
 
-def usual_scale(box: Box, context: float = 0.5) -> tuple[float, float]:
-    """Return the scale of a crop in which the target of `box` with its context fills EXEMPLAR pixels."""
-    scale = EXEMPLAR / exemplar_side(box[2], box[3], context)
+def usual_scale(box: Box) -> tuple[float, float]:
+    """Return the scale of a crop in which the target of `box` with half its sides around it fills EXEMPLAR pixels."""
+    scale = EXEMPLAR / exemplar_side(box[2], box[3], 0.5)
     return scale, scale
 
 

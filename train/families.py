@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..models.lightfc import CentreStep
 from ..models.network import SiameseNet
 from ..models.proposals import AnchorDecode, ProposalStep
 from ..models.row import Row
 from ..models.scales import ScaleStep
+from .centre import centre_loss
 from .labels import IGNORED, POSITIVE, anchor_labels, anchors, point_truth, score_labels
 from .light import maps_loss
 from .losses import balanced_cross_entropy, balanced_logistic, giou, weighted_smooth_l1
@@ -22,7 +24,7 @@ Parts = dict[str, Tensor]
 
 
 def family_loss(row: Row) -> Callable[[SiameseNet, PairBatch], Parts]:
-    """Return the loss of `row` on image pairs: anchors, points, score maps, or quality and box."""
+    """Return the loss of `row` on image pairs: anchors, points, score maps, centres, or quality and box."""
     steps: dict[tuple[int, int], nn.Module] = {}
 
     def loss(net: SiameseNet, batch: PairBatch) -> Parts:
@@ -33,14 +35,17 @@ def family_loss(row: Row) -> Callable[[SiameseNet, PairBatch], Parts]:
         side = next(iter(maps.values())).shape[-1]
         key = (side, x.shape[-1])
         step = steps.setdefault(key, row.step(*key))
+        if isinstance(step, CentreStep):
+            return centre_loss(*maps.values(), batch.target.to(device), batch.present.to(device), x.shape[-1])
         if "score" in maps:
             return _score(maps["score"], batch, step)
         if "cos" in maps:
             return maps_loss(maps["cls"], maps["loc"], batch.target.to(device), batch.present.to(device))
         assert isinstance(step, ProposalStep)
+        cls, loc = maps.values()
         if isinstance(step.decode, AnchorDecode):
-            return _anchors(maps["cls"], maps["loc"], batch, step.decode)
-        return _points(maps["cls"], maps["loc"], batch, step)
+            return _anchors(cls, loc, batch, step.decode)
+        return _points(cls, loc, batch, step)
 
     return loss
 

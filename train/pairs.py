@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..engine.geometry import Geometry
 from ..errors import SourceError
-from .augment import SEARCH, TEMPLATE, Augment, cut, usual_scale
+from .augment import SEARCH, TEMPLATE, Augment, cut
+from .scale import Scales
 from .tracks import Box, Frame, Image, Images, Track
 
 
@@ -54,18 +56,17 @@ class PairBatches:
     def __init__(
         self,
         tracks: Sequence[Track],
-        template_size: int,
+        geometry: Geometry,
         search_size: int,
         batch: int,
         seed: int = 0,
         sampling: Sampling | None = None,
-        context: float = 0.5,
     ):
         self.tracks = [track for track in tracks if track.frames]
         if not self.tracks:
             raise SourceError("no training data: none of the folders given has a track with a usable box")
-        self.sizes = (template_size, search_size)
-        self.batch, self.seed, self.context = batch, seed, context
+        self.scales = Scales(geometry, search_size)
+        self.batch, self.seed = batch, seed
         self.sampling = sampling or Sampling()
         weights = self.sampling.weights or {}
         weight = np.array([weights.get(track.source, 1.0) for track in self.tracks])
@@ -117,9 +118,11 @@ class PairBatches:
         z_image, z_box = self._image(first, np.random.default_rng(state))
         x_image, x_box = self._image(second, np.random.default_rng(state))
         other, _ = self._image(self._other(track, rng), rng)
-        z_scale, x_scale = (usual_scale(box, self.context) for box in (z_box, x_box))
-        z, z_target = cut(z_image, z_box, self.sizes[0], self.sampling.template, rng, scale=z_scale)
-        x, x_target = cut(x_image, x_box, self.sizes[1], self.sampling.search, rng, other=other, scale=x_scale)
+        scales, sampling = self.scales, self.sampling
+        scale = scales.template(z_image, z_box)
+        z, z_target = cut(z_image, z_box, scales.template_size, sampling.template, rng, scale=scale)
+        scale = scales.search(x_image, x_box)
+        x, x_target = cut(x_image, x_box, scales.search_size, sampling.search, rng, other=other, scale=scale)
         return z, x, z_target[2:], x_target, present
 
     def _track(self, rng: np.random.Generator) -> Track:

@@ -23,11 +23,11 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from ..engine.bundle import Bundle
 from ..engine.manifest import Manifest
-from ..engine.target import Motion
 from ..errors import ExportError
 from ..export.write import file_entries, write_bundle
 from .augment import SEARCH, Augment, cut
 from .layouts import read_data
+from .scale import Scales
 from .tracks import Images, Track
 
 CROPS = 96
@@ -57,22 +57,20 @@ class Feeds(CalibrationDataReader):  # type: ignore[misc]
         names = [value.name for value in session.get_outputs()]
         inputs = {value.name for value in session.get_inputs()}
         images, search = Images(), manifest.searches[0]
-        motion = Motion(manifest.geometry, manifest.searches)
+        scales = Scales(manifest.geometry, search.size)
         params = np.array(list(manifest.params.values()), np.float32)
         for _ in range(CROPS):
             track = tracks[int(rng.integers(len(tracks)))]
             first, second = (track.frames[int(rng.integers(len(track.frames)))] for _ in range(2))
             crops = []
-            for frame, pixels, rule, template in (
-                (first, manifest.geometry.template_size, PLAIN, True),
-                (second, search.size, SEARCH, False),
+            for frame, pixels, rule, scale in (
+                (first, scales.template_size, PLAIN, scales.template),
+                (second, scales.search_size, SEARCH, scales.search),
             ):
                 image = images.read(frame)
                 box = frame.box_in(image)
                 assert box is not None
-                target = motion.start(box, (0.0, 0.0, 0.0), (image.shape[1], image.shape[0]))
-                width, height, _, _ = motion.template_extent(target) if template else motion.search_extent(target, 0)
-                crop, seen = cut(image, box, pixels, rule, rng, scale=(pixels / width, pixels / height))
+                crop, seen = cut(image, box, pixels, rule, rng, scale=scale(image, box))
                 crops.append((crop[None], seen[None, 2:]))
             feeds = {"crop": crops[0][0], "size": crops[0][1], "params": params}
             kernels = session.run(names, {name: value for name, value in feeds.items() if name in inputs})

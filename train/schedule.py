@@ -122,6 +122,12 @@ SCHEDULES: dict[str, Schedule] = {
         units=r"features\.features\.layer\d+\.\d+",
         unit_times=(0.0, 0.1, 0.2, 0.3, 0.5, 0.6, 0.7),
     ),
+    # Source: LiYunfengLYF/LightFC:experiments (400 epochs, a tenth from the 160th, the backbone at a tenth throughout).
+    "lightfc": Schedule(
+        1e-3, 1e-4, "step", drop=0.4, late_rate=0.1, unfreeze={"backbone": 0.0}, decay=1e-4, optimiser="adamw"
+    ),
+    # Source: PinataFarms/FEARTracker (Adam, 1e-4, halved whenever it stops getting better: here it falls steadily).
+    "fear": Schedule(1e-4, 1e-6, "log", decay=0.0, optimiser="adamw"),
     # Source: SA-Siam sec. 4.1 (0.01, then 0.001 after 25 of 30 epochs; the semantic features are fixed).
     "sasiam": _SASIAM,
     "sasiam/full": replace(_SASIAM, unfreeze={"semantic": NEVER}),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..bench.store import write_text
+from ..engine.geometry import Geometry
 from ..errors import CheckpointError, SourceError, UsageError
 from ..models.light import LightNet
 from ..models.network import SiameseNet
@@ -105,15 +106,14 @@ class Session:
         return net
 
     def _pairs(self, tracks: list[Track]) -> tuple[Batches, Loss]:
-        geometry, options = self.row.geometry, self.options
+        options = self.options
         batches = PairBatches(
             tracks,
-            geometry.get("template_size", 127),
+            Geometry.model_validate(self.row.geometry),
             self.row.searches[0].size,
             options["batch"],
             options["seed"],
             sampling_for(options["shift"]),
-            geometry.get("context_amount", 0.5),
         )
         return batches, family_loss(self.row)
 

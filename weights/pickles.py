@@ -3,7 +3,8 @@ wrote it.
 
 A pickle is a program that names functions and calls them. Here every name is answered from a table of our own:
 rebuilding a tensor becomes a note of where its numbers lie, containers become containers, what training programs keep
-beside the weights becomes nothing, and any other name ends the reading. The numbers are fetched afterwards, each note checked against the storage that it claims a part of.
+beside the weights becomes nothing, and any other name ends the reading. The numbers are fetched afterwards, each note
+checked against the storage that it claims a part of.
 
 Source of the format: pytorch/pytorch:torch/serialization.py, torch/_utils.py.
 """
@@ -195,7 +196,8 @@ class _Nothing:
 TRAINERS = (
     "lib.train.",  # LightFC and others of pytracking's descent: settings, statistics
     "ltr.admin.",
-    "pytorch_lightning.",  # FEAR: its callbacks
+    "model_training.",  # FEAR: its callbacks
+    "pytorch_lightning.",
     "lightning.",
     "omegaconf.",
     "easydict.",
@@ -212,10 +214,15 @@ NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch.nn.parameter", "Parameter"): _parameter,
     ("torch.autograd.variable", "Variable"): _parameter,
     ("torch", "Size"): _sequence,
+    ("torch", "device"): _Nothing,
     ("collections", "OrderedDict"): _mapping,
     ("collections", "defaultdict"): _mapping,
     ("builtins", "dict"): _mapping,
-    **{("builtins", name): _Nothing for name in ("bool", "float", "int", "list", "object", "set", "str", "tuple")},
+    **{
+        (module, name): _Nothing
+        for module in ("builtins", "__builtin__")  # Python 2's, with its long and unicode: so protocol 2 has it
+        for name in ("bool", "bytes", "float", "int", "list", "long", "object", "set", "str", "tuple", "unicode")
+    },
     ("copyreg", "_reconstructor"): _Nothing,
     ("copy_reg", "_reconstructor"): _Nothing,
     ("__builtin__", "dict"): _mapping,

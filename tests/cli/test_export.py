@@ -50,13 +50,24 @@ def refused(trk_export, tmp_path):
     return call
 
 
+def random_weights(folder, file, *row):
+    torch.manual_seed(0)
+    torch.save(find(*row).build().state_dict(), folder / file)
+    return folder / file
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
     """Weights of NanoTrack V1, random, as upstream saves them."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("checkpoint") / "nanotrackv1.pth"
-    torch.save(find("nanotrack", "v1").build().state_dict(), path)
-    return path
+    return random_weights(tmp_path_factory.mktemp("checkpoint"), "nanotrackv1.pth", "nanotrack", "v1")
+
+
+@pytest.fixture(scope="module", params=["nanotrack/v1", "lightfc/mobilenetv2", "fear/xs"])
+def any_checkpoint(request, tmp_path_factory):
+    """Weights of a row, random, and the options that name the row."""
+    model, variant = request.param.split("/")
+    path = random_weights(tmp_path_factory.mktemp("checkpoint"), f"{model}.pth", model, variant)
+    return path, ("--model", model, "--variant", variant)
 
 
 def test_checkpoint_alone_is_enough(trk_export, tmp_path):
@@ -148,7 +159,8 @@ def test_model_without_shipped_weights_says_where_upstream_has_them(refused):
 
 
 @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "keys missing", "another shape", "nan"])
-def test_checkpoint_that_does_not_fit(refused, checkpoint, tmp_path, kind):
+def test_checkpoint_that_does_not_fit(refused, any_checkpoint, tmp_path, kind):
+    checkpoint, row = any_checkpoint
     path = tmp_path / "weights.pth"
     state = torch.load(checkpoint)
     last = list(state)[-1]
@@ -163,7 +175,7 @@ def test_checkpoint_that_does_not_fit(refused, checkpoint, tmp_path, kind):
         path.write_text("" if kind == "empty" else "not weights")
     elif kind == "truncated":
         path.write_bytes(path.read_bytes()[:-1000])
-    line = refused(*NANO, "--weights", path, "--out", tmp_path / "b.trk", words="weights.pth")
+    line = refused(*row, "--weights", path, "--out", tmp_path / "b.trk", words="weights.pth")
     if kind in ("another shape", "nan"):
         assert last in line
 

@@ -7,6 +7,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from trk.models.dasiamrpn import DaSiamRPN
+from trk.models.fear import Fear
+from trk.models.lightfc import LightFC
 from trk.models.nanotrack import NanoTrack
 from trk.models.network import SiameseNet
 from trk.models.siamdw import SiamDWFC, SiamDWRPN
@@ -51,6 +53,9 @@ COSTS = [
     (lambda: NanoTrack(1), 292_190, 255, 0.0691),
     (lambda: NanoTrack(2), 338_302, 255, 0.0783 - 2 * 64 * 48 * 48 / 1e9),
     (lambda: NanoTrack(3), 550_854, 255, 0.1094 - 2 * (64 + 16) * 96 * 96 / 1e9),
+    # As it is trained: two convolutions for each of the three that upstream counts.
+    (LightFC, 4_496_549, 256, 0.9188 + 3 * 9 * 192 * 256 * 256 / 1e9),
+    (Fear, 1_370_194, 256, 0.4614),
 ]
 
 

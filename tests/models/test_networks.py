@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +50,19 @@ ROWS = {
 }
 """The registry's name of each network of the goldens that is a row."""
 
+LIGHT_ROWS = {
+    "lightfc": "lightfc/mobilenetv2",
+    "lightfc_seeded": "lightfc/mobilenetv2",
+    "fearxs": "fear/xs",
+    "fearxs_noembs": "fear/xs",
+    "fearxs_seeded": "fear/xs",
+}
+"""The same of the goldens that lie in a folder of their own."""
+
+FOLDERS = ("goldens", "goldens_light")
+
 NETWORKS: dict[str, Callable[[], SiameseNet]] = {
-    golden: find(*row.split("/")).build for golden, row in ROWS.items()
+    golden: find(*row.split("/")).build for golden, row in (ROWS | LIGHT_ROWS).items()
 } | {
     # Upstream's modules in arrangements that are no row: parts are proven here that rows put together otherwise.
     "sasiam": lambda: SASiam(conv4_scale=1.0, response_bias=False, norm_bias=True),
@@ -73,7 +85,7 @@ SLOW = {
     "dasiamrpn_SiamRPNBIG",
     # Of the same modules as others that are fast, in other sizes or with other weights.
     *("dasiamrpn_SiamRPNotb", "siamrpn_alex_dwxcorr_otb", "siamrpn_r34_l234_dwxcorr", "siamrpn_r50_l3_dwxcorr"),
-    *("siamrpn_r50_l234_dwxcorr_otb", "siamrpn_mobilev2_w1_l234_dwxcorr", "siamdw_SiamFCRes22W"),
+    *("siamrpn_r50_l234_dwxcorr_otb", "siamrpn_mobilev2_w1_l234_dwxcorr", "siamdw_SiamFCRes22W", "fearxs_noembs"),
 }
 
 
@@ -81,6 +93,7 @@ class Case(NamedTuple):
     """A network with its golden's weights, run on the golden's template crop."""
 
     net: SiameseNet
+    golden: ModuleType
     meta: dict[str, Any]
     reference: dict[str, np.ndarray]
     weights: dict[str, np.ndarray]
@@ -89,9 +102,13 @@ class Case(NamedTuple):
     features: dict[str, Any]
 
 
-def weights_of(meta: dict[str, Any]) -> dict[str, np.ndarray]:
+def folder_of(name: str) -> str:
+    return FOLDERS[name in LIGHT_ROWS]
+
+
+def weights_of(name: str, meta: dict[str, Any]) -> dict[str, np.ndarray]:
     if meta["weights"] == "seeded":
-        weights: dict[str, np.ndarray] = shared_module("goldens", "seeded.py").fill(
+        weights: dict[str, np.ndarray] = shared_module(folder_of(name), "seeded.py").fill(
             {key: shape for key, shape, _ in meta["state_dict"]}
         )
         return weights
@@ -99,10 +116,12 @@ def weights_of(meta: dict[str, Any]) -> dict[str, np.ndarray]:
         return {key: npz[key] for key in npz.files}
 
 
-def crop_of(meta: dict[str, Any], size: str) -> Tensor:
-    golden = shared_module("goldens", "golden.py")
-    picture = golden.x_831() if size == "831" else golden.image(meta["input"]["search"][size])
-    return torch.from_numpy(golden.tensor(picture, meta["input"]["channels"] == "RGB"))
+def crop_of(golden: ModuleType, meta: dict[str, Any], size: str = "") -> Tensor:
+    """Return the golden's search crop of `size`, 0..255; none is the template."""
+    inputs = meta["input"]
+    file = inputs["search"][size] if size else inputs["template"]
+    picture = golden.x_831() if size == "831" else golden.image(file)
+    return torch.from_numpy(golden.tensor(picture, inputs["channels"] == "RGB"))
 
 
 def record_features(net: SiameseNet) -> dict[str, Any]:
@@ -115,18 +134,17 @@ def record_features(net: SiameseNet) -> dict[str, Any]:
 
 @contextmanager
 def loaded(name: str) -> Iterator[Case]:
-    golden = shared_module("goldens", "golden.py")
+    golden = shared_module(folder_of(name), "golden.py")
     meta, reference = golden.network(name)
-    weights = weights_of(meta)
+    weights = weights_of(name, meta)
     net = NETWORKS[name]().eval()
     net.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     features = record_features(net)
-    z = golden.tensor(golden.image(meta["input"]["template"]), meta["input"]["channels"] == "RGB")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with torch.inference_mode():
-        kernels = net.template(torch.from_numpy(z))
-        yield Case(net, meta, reference, weights, kernels, dict(features), features)
+        kernels = net.template(crop_of(golden, meta))
+        yield Case(net, golden, meta, reference, weights, kernels, dict(features), features)
     torch.set_num_threads(threads)
 
 
@@ -163,7 +181,7 @@ def test_maps_equal_upstreams(case: Case) -> None:
     for size, golden in case.meta["search"].items():
         if size == "831":
             continue
-        maps = case.net.search(crop_of(case.meta, size), *case.kernels)
+        maps = case.net.search(crop_of(case.golden, case.meta, size), *case.kernels)
         assert_features(case.features, golden.get("features", {}))
         assert_maps(case.net.map_names, maps, golden["outputs"], case.reference)
 
@@ -172,25 +190,30 @@ def test_fused_maps_equal_upstreams(case: Case) -> None:
     fused = case.net.fused()
     if fused is case.net:
         pytest.skip("this network has no fused form")
-    size, golden = next(iter(case.meta["search"].items()))
-    template = shared_module("goldens", "golden.py").image(case.meta["input"]["template"])
-    z = shared_module("goldens", "golden.py").tensor(template, case.meta["input"]["channels"] == "RGB")
-    kernels = fused.template(torch.from_numpy(z))
-    assert len(kernels) == len(fused.kernel_names)
-    maps = fused.search(crop_of(case.meta, size), *kernels)
-    assert_maps(fused.map_names, maps, golden["outputs"], case.reference)
+    _, golden = next(iter(case.meta["search"].items()))
+    assert_whole(fused, case, golden["outputs"])
+
+
+def test_maps_as_upstream_tracks_equal_upstreams(case: Case) -> None:
+    tracked = case.net.tracked()
+    if tracked is case.net:
+        pytest.skip("this network is tracked as its checkpoint has it")
+    golden = case.meta["search"]["256"]
+    for net in (tracked, tracked.fused()):
+        assert_whole(net, case, golden.get("outputs_upstream_deploy", golden["outputs"]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_of_the_exported_graphs_equal_upstreams(name: str) -> None:
     """As a bundle runs it: uint8 crops, fused, batch norms folded, in ONNX Runtime."""
-    golden = shared_module("goldens", "golden.py")
+    golden = shared_module(folder_of(name), "golden.py")
     meta, reference = golden.network(name)
     net = NETWORKS[name]().eval()
-    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights_of(meta).items()})
-    net, channels = net.fused().eval(), meta["input"]["channels"]
-    size, outputs = next(iter(meta["search"].items()))
+    net.load_state_dict({key: torch.from_numpy(value) for key, value in weights_of(name, meta).items()})
+    net, channels = net.tracked().fused().eval(), meta["input"]["channels"]
+    size, searched = next(iter(meta["search"].items()))
+    outputs = searched.get("outputs_upstream_deploy", searched["outputs"])
     crop = torch.from_numpy(golden.image(meta["input"]["template"])).unsqueeze(0)
     template = to_onnx(TemplateGraph(net, channels), (crop,), ["crop"], net.kernel_names)
     kernels = run(template, {"crop": crop.numpy()})
@@ -199,7 +222,7 @@ def test_maps_of_the_exported_graphs_equal_upstreams(name: str) -> None:
     search = to_onnx(Maps(net, channels), tuple(inputs.values()), list(inputs), net.map_names)
     maps = run(search, {key: value.numpy() for key, value in inputs.items()})
     found = tuple(torch.from_numpy(maps[key]) for key in net.map_names)
-    assert_maps(net.map_names, found, outputs["outputs"], reference)
+    assert_maps(net.map_names, found, outputs, reference)
 
 
 class Maps(nn.Module):
@@ -216,13 +239,23 @@ class Maps(nn.Module):
 @pytest.mark.slow
 def test_maps_of_the_long_term_search_equal_upstreams() -> None:
     with loaded("siamrpn_r50_l234_dwxcorr_lt") as case:
-        maps = case.net.search(crop_of(case.meta, "831"), *case.kernels)
+        maps = case.net.search(crop_of(case.golden, case.meta, "831"), *case.kernels)
         assert_maps(case.net.map_names, maps, case.meta["search"]["831"]["outputs"], case.reference)
 
 
-def test_every_golden_network_is_tested() -> None:
-    goldens = {path.stem for path in shared_path("goldens", "networks").glob("*.json")}
-    assert goldens == set(NETWORKS)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_golden_network_is_tested(folder: str) -> None:
+    goldens = {path.stem for path in shared_path(folder, "networks").glob("*.json")}
+    assert goldens == {name for name in NETWORKS if folder_of(name) == folder}
+
+
+def assert_whole(net: SiameseNet, case: Case, goldens: dict[str, Any]) -> None:
+    """Compare the maps of both branches of `net` on the golden's template and its first search crop."""
+    size = next(iter(case.meta["search"]))
+    kernels = net.template(crop_of(case.golden, case.meta))
+    assert len(kernels) == len(net.kernel_names)
+    maps = net.search(crop_of(case.golden, case.meta, size), *kernels)
+    assert_maps(net.map_names, maps, goldens, case.reference)
 
 
 def assert_features(features: dict[str, Any], goldens: dict[str, Any]) -> None:

@@ -1,12 +1,18 @@
 """Where papers and upstream's code disagree, and where one stumbles: a test for each that concerns a network."""
 
+from collections.abc import Sequence
+from math import cos, exp, pi, sqrt
+
 import pytest
 import torch
+from random_networks import network
 from torch import nn
 
 from trk.models.alexnet import AlexNet
 from trk.models.cir import PLANS, CIRNet, InceptionUnit, NeXtUnit
 from trk.models.dasiamrpn import DaSiamRPN
+from trk.models.fear import Fear, fear_step
+from trk.models.lightfc import BRANCHES, CentreStep, FusedFusion, FusedHead, Head, LightFC
 from trk.models.nanotrack import NanoTrack
 from trk.models.resnet import ResNet
 from trk.models.rpn import AdjustLayer, MultiRPN, Neck, up_channel_kernels
@@ -233,3 +239,114 @@ def test_alexnet_models_have_no_neck_and_a_score_of_21_at_287() -> None:
         cls, _ = net.search(torch.zeros(1, 3, 287, 287), *net.template(torch.zeros(1, 3, 127, 127)))
     assert net.neck is None
     assert cls.shape[-1] == 21
+
+
+def lightfc() -> LightFC:
+    net = network("lightfc")
+    assert isinstance(net, LightFC)
+    return net
+
+
+def test_lightfc_as_tracked_lost_the_biases_of_its_merged_convolutions_and_nothing_else() -> None:
+    net = lightfc()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    after = net.tracked().state_dict()
+    changed = {key for key, value in after.items() if not torch.equal(value, before[key])}
+    branches = [f"head.conv1_{name}.rbr_{branch}" for name in BRANCHES for branch in ("dense", "3x3")]
+    assert changed == {f"{branch}.conv.bias" for branch in branches}
+    assert not any(bool(after[key].any()) for key in changed)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+
+
+@torch.inference_mode()
+def test_lightfc_fused_parts_equal_the_plain_ones() -> None:
+    net = lightfc()
+    assert isinstance(net.head, Head)
+    fused = FusedFusion(net.fusion), FusedHead(net.head)
+    assert not fused[0].training
+    xf, kernel, mixed = torch.randn(1, 96, 16, 16), torch.randn(1, 96, 8, 8), torch.randn(1, 192, 16, 16)
+    torch.testing.assert_close(fused[0](xf, kernel), net.fusion(xf, kernel), rtol=1e-4, atol=1e-3)
+    for ours, plain in zip(fused[1](mixed), net.head(mixed), strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_lightfc_puts_the_correlation_before_the_search_features_and_fear_after_them() -> None:
+    xf = torch.randn(1, 96, 16, 16)
+    assert torch.equal(lightfc().fusion(xf, torch.randn(1, 96, 8, 8))[:, 96:], xf)
+    fear = network("fear")
+    assert isinstance(fear, Fear)
+    seen: list[torch.Tensor] = []
+    fear.connect_model.cls_dw.enc.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(1, 256, 16, 16)
+    fear.connect_model.cls_dw(x, torch.randn(1, 256, 8, 8))
+    assert torch.equal(seen[0][:, :256], x)
+
+
+def test_lightfc_window_multiplies_and_is_not_zero_on_the_border() -> None:
+    step = CentreStep(16, 256)
+    line = [0.5 * (1 - cos(2 * pi * k / 17)) for k in range(1, 17)]
+    torch.testing.assert_close(step.window.reshape(16, 16), torch.outer(*[torch.tensor(line)] * 2))
+    score = torch.rand(1, 1, 16, 16)
+    maps = score, torch.full((1, 2, 16, 16), 0.25), torch.zeros(1, 2, 16, 16)
+    _, found, best = step(*maps, torch.tensor([[64.0, 64.0]]), torch.tensor([0.0, 1.0, 1.0]))
+    assert int(best) == int((score.reshape(-1) * step.window).argmax())
+    assert float(found) == float(score.reshape(-1)[int(best)])
+
+
+def fear_maps(seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    cls = 3 * torch.randn(1, 1, 16, 16, generator=random)
+    return cls, 10 + 40 * torch.rand(1, 4, 16, 16, generator=random), 40 + 20 * torch.rand(1, 2, generator=random)
+
+
+@pytest.mark.parametrize("params", [(0.0, 0.0, 1.0), (0.062, 0.38, 0.765), (0.5, 1.0, 0.0)])
+def test_fear_without_smooth_is_the_best_cells_box_whatever_the_other_parameters(params: Sequence[float]) -> None:
+    cls, bbox, size = fear_maps(0)
+    box, score, best = fear_step(16, 256)(cls, bbox, size, torch.tensor([*params, 0.0]))
+    index = int(cls.argmax())
+    left, top, right, bottom = bbox.reshape(4, -1)[:, index]
+    row, column = divmod(index, 16)
+    x, y = 16 * column - 128 - left, 16 * row - 128 - top
+    assert int(best) == index
+    assert float(score) == float(cls.reshape(-1)[index].sigmoid())
+    torch.testing.assert_close(
+        box[0], torch.stack([x + (left + right) / 2, y + (top + bottom) / 2, left + right, top + bottom])
+    )
+
+
+def smoothed_twice(cls: torch.Tensor, bbox: torch.Tensor, size: torch.Tensor, params: Sequence[float]) -> list[float]:
+    """Upstream's post-processing, one cell after the other: index, score, and x, y, w, h of the box in the crop."""
+    penalty_k, influence, lr = params
+    pw, ph = size[0].tolist()
+
+    def side(w: float, h: float) -> float:
+        return sqrt((w + (w + h) / 2) * (h + (w + h) / 2))
+
+    hanning = [0.5 - 0.5 * cos(2 * pi * k / 15) for k in range(16)]
+    cells = []
+    for index, logit in enumerate(cls.reshape(-1).tolist()):
+        left, top, right, bottom = bbox.reshape(4, -1)[:, index].tolist()
+        row, column = divmod(index, 16)
+        x, y, w, h = 16 * column - left, 16 * row - top, left + right, top + bottom
+        rc, sc = (pw / ph) / (w / h), side(w, h) / side(pw, ph)
+        penalty = exp(-(max(rc, 1 / rc) * max(sc, 1 / sc) - 1) * penalty_k)
+        p = 1 / (1 + exp(-logit))
+        ranked = penalty * p * (1 - influence) + influence * hanning[row] * hanning[column]
+        cells.append((ranked, -index, p, penalty, x, y, w, h))
+    _, index, p, penalty, x, y, w, h = max(cells)
+    rate = penalty * p * lr
+    w, h = w * rate + pw * (1 - rate), h * rate + ph * (1 - rate)
+    w, h = pw * (1 - rate) + rate * w, ph * (1 - rate) + rate * h
+    return [-index, p, x, y, w, h]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("params", [(0.062, 0.38, 0.765), (0.2, 0.1, 0.4), (0.0, 0.0, 1.0)])
+def test_fear_with_smooth_smooths_its_size_twice_and_keeps_its_corner(params: Sequence[float], seed: int) -> None:
+    maps = fear_maps(seed)
+    box, score, best = fear_step(16, 256)(*maps, torch.tensor([*params, 1.0]))
+    index, p, x, y, w, h = smoothed_twice(*maps, params)
+    assert int(best) == index
+    assert float(score) == pytest.approx(p, abs=1e-6)
+    assert box[0].tolist() == pytest.approx([x - 128 + w / 2, y - 128 + h / 2, w, h], abs=1e-4)

@@ -23,6 +23,9 @@ from golden_params import params_from
 from shared import shared_module, shared_path
 
 PIXELS = 0.05
+LIGHT_PIXELS = {"lightfc": 0.02, "fear": 0.0}
+FLIPPED = 2.0
+"""Pixels by which boxes of whole pixels may differ once one of them was a close call."""
 SCORE = 1e-4
 SEEDED = Weights(origin="random", seed=0, licence="none: seeded numbers of the golden data")
 
@@ -80,11 +83,17 @@ SLOW: dict[str, tuple[Callable[[], Row], dict[str, Any]]] = {
     "siamdw_SiamRPNRes22_thinner": (partial(find, "siamdw_rpn", "res22"), {}),
     "sasiam": (sasiam_of_the_paper, {}),
 }
+LIGHT = ("lightfc", "fearxs", "fearxs_smooth")
+LIGHT_SLOW = (
+    *("lightfc_David", "lightfc_bag", "fearxs_David", "fearxs_bag"),
+    *("fearxs_noembs", "fearxs_noembs_David", "fearxs_noembs_bag"),
+)
+"""Of real weights, whole rows, in a folder of their own."""
 
 
-def test_every_golden_trajectory_has_a_case():
-    names = {path.stem for path in shared_path("goldens", "trajectories").glob("*.json")}
-    assert names == {*CASES, *SLOW}
+@pytest.mark.parametrize(("folder", "cases"), [("goldens", {*CASES, *SLOW}), ("goldens_light", {*LIGHT, *LIGHT_SLOW})])
+def test_every_golden_trajectory_has_a_case(folder, cases):
+    assert {path.stem for path in shared_path(folder, "trajectories").glob("*.json")} == cases
 
 
 def weights(trajectory: dict[str, Any], net: nn.Module) -> dict[str, np.ndarray]:
@@ -136,3 +145,28 @@ def follow(tracker: Tracker, trajectory: dict[str, Any], golden: Any) -> None:
             assert result.score == pytest.approx(frame["score"], abs=SCORE)
         compared += 1
     assert compared >= 5
+
+
+@pytest.mark.parametrize("name", [*LIGHT, *(pytest.param(name, marks=pytest.mark.slow) for name in LIGHT_SLOW)])
+def test_boxes_of_light_trackers_equal_upstreams(name, published_bundle):
+    golden = shared_module("goldens_light", "golden.py")
+    trajectory = golden.trajectory(name)
+    if "sequence" in trajectory:
+        shared_path("sequences", trajectory["sequence"])
+    preset = "smooth" if trajectory.get("config_change") == {"smooth": True} else None
+    tracker = Tracker(published_bundle(trajectory["weights"]), threads=1, preset=preset)
+    frames = list(zip(golden.frames(trajectory), trajectory["frames"], strict=True))
+    assert len(frames) == trajectory["valid_until_frame"] >= 30
+    for path, frame in frames:
+        image = golden.image(path)
+        if tracker.state is None:
+            tracker.init(image, trajectory["init_xywh"])
+            found = tracker.state.target.box
+        else:
+            result = tracker.update(image)
+            found = result.box
+            assert result.score == pytest.approx(frame.get("score_at_best", frame["score"]), abs=SCORE)
+        pixels = LIGHT_PIXELS[tracker.manifest.model]
+        if pixels == 0 and frame["frame"] > trajectory["strict_until_frame"]:
+            pixels = FLIPPED
+        np.testing.assert_allclose(found, frame["box"], atol=pixels, rtol=0, err_msg=f"frame {frame['frame']}")

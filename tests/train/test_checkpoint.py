@@ -14,6 +14,7 @@ import torch
 from tiny import TINY, seeded
 from train_data import moving_squares
 
+from trk.engine.geometry import Geometry
 from trk.errors import CheckpointError, TrkError
 from trk.train.checkpoint import LATEST, load, save
 from trk.train.families import family_loss
@@ -27,7 +28,7 @@ SMALL = Settings(12, checkpoint_every=4, log_every=1)
 
 
 def _run(out: Path, tracks: list[Track], settings: Settings = SMALL) -> Run:
-    return Run(seeded(), PairBatches(tracks, 127, 255, 4), family_loss(TINY), SCHEDULE, settings, out)
+    return Run(seeded(), PairBatches(tracks, Geometry(), 255, 4), family_loss(TINY), SCHEDULE, settings, out)
 
 
 def _parameters(run: Run) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from train_data import moving_squares
 
+from trk.engine.geometry import Geometry
 from trk.models import correlation
 from trk.models.light import LightNet, light_step, matched_response
 from trk.models.registry import find
@@ -25,6 +26,8 @@ from trk.train.samples import Plan
         ("siamrpnpp", "light"),
         ("siamdw_fc", None),
         ("siamdw_rpn", None),
+        ("lightfc", None),
+        ("fear", None),
     ],
 )
 def test_a_step_down_the_gradient_lowers_the_loss_of_its_batch(tmp_path: Path, model: str, variant: str | None) -> None:
@@ -32,8 +35,8 @@ def test_a_step_down_the_gradient_lowers_the_loss_of_its_batch(tmp_path: Path, m
     torch.manual_seed(0)
     net = row.build().eval()  # running statistics: the same batch gives the same loss twice
     tracks = moving_squares(tmp_path, tracks=2, frames=2)
-    template = row.geometry.get("template_size", 127)
-    batch = PairBatches(tracks, template, row.searches[0].size, 2, sampling=sampling_for(8.0, negative=0.0)).make(0)
+    geometry = Geometry.model_validate(row.geometry)
+    batch = PairBatches(tracks, geometry, row.searches[0].size, 2, sampling=sampling_for(8.0, negative=0.0)).make(0)
     loss = family_loss(row)
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     with forward_gradients():

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from trk.errors import CheckpointError, ModelError
 from trk.models.dasiamrpn import DaSiamRPN
+from trk.models.fear import Fear
+from trk.models.lightfc import LightFC
 from trk.models.nanotrack import NanoTrack
 from trk.models.network import SiameseNet
 from trk.models.registry import ROWS, find
@@ -99,11 +101,19 @@ def test_foreign_checkpoint_is_of_no_network() -> None:
         recognise(checkpoint({"fc.weight": torch.zeros(2, 2)}))
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
-def test_real_nanotrack_weights_are_recognised_and_loaded(version: int) -> None:
-    real = read_checkpoint(shared_path("nanotrack", f"nanotrackv{version}.npz"))
+REAL = {
+    **{f"nanotrack/nanotrackv{version}.npz": f"nanotrack/v{version}" for version in (1, 2, 3)},
+    "weights/lightfc.npz": "lightfc/mobilenetv2",
+    "weights/fearxs.npz": "fear/xs",
+    "weights/fearxs_noembs.npz": "fear/xs",
+}
+
+
+@pytest.mark.parametrize("file", REAL)
+def test_real_weights_are_recognised_and_loaded(file: str) -> None:
+    real = read_checkpoint(shared_path(*file.split("/")))
     row = recognise(real)
-    assert row.name == f"nanotrack/v{version}"
+    assert row.name == REAL[file]
     net = row.build()
     load_into(net, real)
     assert all(torch.equal(value, real.tensors[key]) for key, value in net.state_dict().items())
@@ -121,10 +131,18 @@ def test_siamrpnvot_as_pytorch_0_3_wrote_it_fills_the_network(tmp_path: Path) ->
     assert all(torch.equal(net.state_dict()[key], value) for key, value in weights.items())
 
 
-def test_half_the_keys_missing_says_how_many_and_which() -> None:
-    tensors = dict(list(NanoTrack(2).state_dict().items())[::2])
-    message = refuses(NanoTrack(2), tensors)
-    assert "keys are missing (backbone.features.0.1.weight" in message
+@pytest.mark.parametrize(
+    ("build", "first"),
+    [
+        (lambda: NanoTrack(2), "backbone.features.0.1.weight"),
+        (LightFC, "backbone.features.0.1.weight"),
+        (Fear, "encoder.model.backbone.stages.xif0_0.conv.bias"),
+    ],
+)
+def test_half_the_keys_missing_says_how_many_and_which(build: Callable[[], SiameseNet], first: str) -> None:
+    tensors = dict(list(build().state_dict().items())[::2])
+    message = refuses(build(), tensors)
+    assert f"keys are missing ({first}" in message
     assert ", ..." in message
 
 
@@ -134,16 +152,29 @@ def test_wrong_shapes_are_shown_beside_the_right_ones() -> None:
     assert "ban_head.cls_logits.0.weight 3x128x1x1 for 2x128x1x1" in refuses(net, tensors)
 
 
-def test_another_networks_checkpoint_names_that_network() -> None:
-    message = refuses(NanoTrack(3), NanoTrack(2).state_dict())
-    assert message.endswith("it is a checkpoint of nanotrack/v2")
+@pytest.mark.parametrize(
+    ("net", "theirs"),
+    [(NanoTrack(3), "nanotrack/v2"), (LightFC(), "fear/xs"), (Fear(), "lightfc/mobilenetv2")],
+    ids=["nanotrack", "lightfc", "fear"],
+)
+def test_another_networks_checkpoint_names_that_network(net: SiameseNet, theirs: str) -> None:
+    message = refuses(net, find(*theirs.split("/")).build().state_dict())
+    assert message.endswith(f"it is a checkpoint of {theirs}")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weight_that_is_not_finite_is_named(value: float) -> None:
-    tensors = {key: tensor.clone() for key, tensor in NanoTrack(1).state_dict().items()}
-    tensors["ban_head.bbox_pred.0.bias"][1] = value
-    assert "1 values of ban_head.bbox_pred.0.bias are not finite" in refuses(NanoTrack(1), tensors)
+@pytest.mark.parametrize(
+    ("build", "key"),
+    [
+        (lambda: NanoTrack(1), "ban_head.bbox_pred.0.bias"),
+        (LightFC, "head.conv1_size.rbr_3x3.conv.bias"),  # which its tracker does without
+        (Fear, "connect_model.bbox_pred.pointwise.bias"),
+    ],
+)
+def test_weight_that_is_not_finite_is_named(build: Callable[[], SiameseNet], key: str, value: float) -> None:
+    tensors = {key: tensor.clone() for key, tensor in build().state_dict().items()}
+    tensors[key][1] = value
+    assert f"1 values of {key} are not finite" in refuses(build(), tensors)
 
 
 def test_known_strays_are_tolerated_and_unknown_ones_are_not() -> None:
@@ -151,6 +182,16 @@ def test_known_strays_are_tolerated_and_unknown_ones_are_not() -> None:
     tensors, extra = dict(net.state_dict()), torch.zeros(1)
     load_into(net, checkpoint(tensors | {"mask_head.head.0.weight": extra, "backbone.fc.bias": extra}))
     assert "1 are not the network's (rpn_head.mystery)" in refuses(net, tensors | {"rpn_head.mystery": extra})
+
+
+def test_fbnets_end_in_a_fear_checkpoint_is_tolerated_and_no_other_stage_is() -> None:
+    net, extra = Fear(), torch.zeros(1)
+    tensors, stages = dict(net.state_dict()), "encoder.model.backbone.stages"
+    end = {f"{stages}.xif5_0.pw.conv.weight": extra, f"{stages}.xif6_0.bn.bias": extra}
+    end |= {"encoder.model.head.conv.bias": extra}
+    assert recognise(checkpoint(tensors | end)).name == "fear/xs"
+    load_into(net, checkpoint(tensors | end))
+    assert "1 are not the network's" in refuses(net, tensors | end | {f"{stages}.xif4_8.pw.conv.weight": extra})
 
 
 def test_half_precision_weights_are_widened() -> None:
