@@ -192,6 +192,8 @@ def _probabilities(weights: tuple[float, float, float], run: Observed) -> Array:
 def _fit(runs: Many[Observed]) -> tuple[float, float, float]:
     """Return bias and the weights of score and running mean, none below zero: a higher score never means less."""
     y = np.concatenate([run.on_target for run in runs])
+    if y.min() == y.max():  # what a fold leaves over may be all on the target, or all off it: then any score means that
+        return float(np.log((y.sum() + 1) / (len(y) - y.sum() + 1))), 0.0, 0.0
     columns = np.stack([np.concatenate([getattr(run, name) for run in runs]) for name in ("scores", "recents")], 1)
     mean, spread = columns.mean(0), columns.std(0) + 1e-9
     used = [0, 1]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from math import ceil, floor, sqrt, trunc
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Rounding = Literal["half_even", "half_up", "half_away", "up", "toward_zero"]
 
@@ -121,6 +121,13 @@ class Geometry(Rule):
     small_target_area: float | None = None
     """Share of the frame's area under which a target counts as small at `init` (DaSiamRPN's BIG model)."""
     hysteresis: Hysteresis | None = None
+
+    @model_validator(mode="after")
+    def _boxes_are_cut_plainly(self) -> "Geometry":
+        plain = ("derived", "resize", "direct")
+        if self.box_context and (self.side, self.crop.sampling, self.crop.pyramid) != plain:
+            raise ValueError("box_context wants side derived, sampling resize and pyramid direct: others cut squares")
+        return self
 
 
 def _half_up(value: float) -> int:

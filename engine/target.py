@@ -178,21 +178,18 @@ class Motion:
     def _fitted(self, cx: float, cy: float, w: float, h: float, frame_wh: tuple[int, int]) -> Body:
         """Return what the limits that look at corners make of a result."""
         x, y = cx - w / 2, cy - h / 2
-        if self._whole_pixels:
-            # To 0 digits: floats, which may be endless.
+        if self._whole_pixels:  # to 0 digits: floats, which may be endless
             x, y, w, h = round(x, 0), round(y, 0), round(w, 0), round(h, 0)
         if self._in_frame:
-            x, w = _inside(x, w, frame_wh[0], self._in_frame)
-            y, h = _inside(y, h, frame_wh[1], self._in_frame)
+            x, y, w, h = _inside((x, y, w, h), frame_wh, self._in_frame)
         return x + w / 2, y + h / 2, w, h
 
     def _whole(self, box: Box, frame_wh: tuple[int, int]) -> Box:
-        """Return a box that was given as whole pixels. Source: FEAR's clamp_bbox: in the frame first, then truncated."""
-        x, y, w, h = box
+        """Return a given box as whole pixels: put into the frame, then truncated. Source: FEAR's clamp_bbox."""
         if self._in_frame:
-            x, w = _inside(x, w, frame_wh[0], self._in_frame)
-            y, h = _inside(y, h, frame_wh[1], self._in_frame)
-        return float(int(x)), float(int(y)), float(int(w)), float(int(h))
+            box = _inside(box, frame_wh, self._in_frame)
+        x, y, w, h = (float(int(value)) for value in box)
+        return x, y, w, h
 
     def _in_proportion(self, target: Target, w: float, h: float) -> tuple[float, float]:
         """Return w, h within the shares of the target's first size that they may have."""
@@ -213,7 +210,15 @@ class Motion:
         return Bounds(*state), Bounds(*report)
 
 
-def _inside(first: float, length: float, end: int, rule: InFrame) -> tuple[float, float]:
+def _inside(box: Box, frame_wh: tuple[int, int], rule: InFrame) -> Box:
+    """Return the box x, y, w, h that `rule` makes of `box`."""
+    (x, w), (y, h) = (
+        _within(first, length, end, rule) for first, length, end in zip(box[:2], box[2:], frame_wh, strict=True)
+    )
+    return x, y, w, h
+
+
+def _within(first: float, length: float, end: int, rule: InFrame) -> tuple[float, float]:
     """Return where a box begins and how long it is along one axis of a frame that ends at `end`."""
     begin = min(max(0.0, first), end - rule.min_side)
     last = (begin if rule.beyond == "move" else first) + length

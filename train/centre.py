@@ -5,6 +5,8 @@ here); the focal loss and its Gaussians are CornerNet's (Law and Deng, ECCV 2018
 is small.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
@@ -15,14 +17,13 @@ SPREAD = 1 / 6
 """Standard deviation of a target's Gaussian as a share of its shorter side, half a cell at least."""
 
 
-def centre_loss(
-    score: Tensor, sizes: Tensor, offset: Tensor, target: Tensor, present: Tensor, search_size: int
-) -> dict[str, Tensor]:
+def centre_loss(maps: Iterable[Tensor], target: Tensor, present: Tensor, search_size: int) -> dict[str, Tensor]:
     """Return the loss of maps score [N, 1, S, S], sizes [N, 2, S, S] and offset [N, 2, S, S], as LightFC gives them.
 
     target: [N, 4], cx, cy from the middle of the search crop of `search_size`, w, h; present: [N], whether it is there.
     The box is judged in the cell that holds the true centre.
     """
+    score, sizes, offset = maps
     side = score.shape[-1]
     stride = search_size / side
     place = target[:, :2] / stride + side / 2

@@ -36,7 +36,7 @@ def family_loss(row: Row) -> Callable[[SiameseNet, PairBatch], Parts]:
         key = (side, x.shape[-1])
         step = steps.setdefault(key, row.step(*key))
         if isinstance(step, CentreStep):
-            return centre_loss(*maps.values(), batch.target.to(device), batch.present.to(device), x.shape[-1])
+            return centre_loss(maps.values(), batch.target.to(device), batch.present.to(device), x.shape[-1])
         if "score" in maps:
             return _score(maps["score"], batch, step)
         if "cos" in maps:

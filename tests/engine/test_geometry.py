@@ -163,6 +163,16 @@ def test_word_that_no_rule_knows_is_refused(part, name, value):
         Geometry.model_validate({**UNLIKE_ANY_OTHER, part: {**UNLIKE_ANY_OTHER[part], name: value}})
 
 
+@pytest.mark.parametrize(
+    "other", [{"side": "running"}, {"crop": {"sampling": "affine"}}, {"crop": {"pyramid": "nested"}}]
+)
+def test_crops_that_keep_no_proportions_are_cut_plainly(other):
+    context = {"box_context": {"template": 0.2, "search": 2.0}}
+    Geometry.model_validate(context)
+    with pytest.raises(ValidationError, match="box_context wants side derived, sampling resize and pyramid direct"):
+        Geometry.model_validate({**context, **other})
+
+
 def test_rules_can_not_be_changed_and_know_their_words():
     with pytest.raises(ValidationError, match="frozen"):
         Geometry().template_size = 99

@@ -323,11 +323,12 @@ def clipped_as_lightfc(box, frame, m=2):
 
 
 def clamped_as_fear(box, frame, least=3):
-    """LIGHT_TRACKERS.md 2.4, step 5."""
+    """LIGHT_TRACKERS.md 2.4, step 5; upstream's boxes become integers before their smallest side is seen to."""
     x, y, w, h = box
     width, height = frame
     x1, y1 = min(max(0, x), width), min(max(0, y), height)
     w, h = min(max(0, x1 + w), width) - x1, min(max(0, y1 + h), height) - y1
+    x1, y1, w, h = int(x1), int(y1), int(w), int(h)
     if w < least:
         w = least
         x1 -= max(0, x1 + least - width)
@@ -377,7 +378,7 @@ def test_box_beyond_an_edge_is_moved_into_the_frame_or_cut_as_fear_does(frame, b
 @given(frame=FRAMES, box=places(1.0, 700))
 def test_box_that_is_given_is_put_into_the_frame_before_it_is_cut_to_whole_pixels(frame, box):
     _, target = started(WHOLE_PIXELS, box, frame)
-    expected = tuple(int(value) for value in clamped_as_fear(box, frame))
+    expected = clamped_as_fear(box, frame)
     assert target.box == expected
     assert target.first_size == expected[2:]
 
