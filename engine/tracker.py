@@ -80,8 +80,8 @@ class Tracker:
         self._cropper = self.backend.cropper(geometry.crop)
         step = self.params.get(SCALE_STEP, 1.0)
         self._template_factors = [step**exponent for exponent in geometry.template_steps]
-        self._search_factors = [step**exponent for exponent in geometry.search_steps if geometry.search_steps != (0,)]
-        """Of a pyramid of crops; none where there is a single one."""
+        single = geometry.search_steps == (0,)
+        self._search_factors = [] if single else [step**exponent for exponent in geometry.search_steps]
         # Read once: attributes of pydantic's models are slow, and these are asked for in every frame.
         self._search_sizes = [search.size for search in self.manifest.searches]
         self._fills_anew = geometry.crop.fill_from == "current"

@@ -64,7 +64,7 @@ def sample_crops(geometry: Geometry, searches: tuple[Search, ...], scale_step: f
         clip = sample(name)
         later = sorted(number for number in clip.groundtruth if number > clip.init_frame)
         wanted = [later[round(at)] for at in np.linspace(0, len(later) - 1, count)]
-        frames = _frames(clip.video, [clip.init_frame, *wanted])
+        frames = frames_of(clip.video, [clip.init_frame, *wanted])
         first = frames[clip.init_frame]
         for number in wanted:
             pair = Pair(first, clip.init_box, frames[number], clip.groundtruth[number])
@@ -120,7 +120,7 @@ def cut_crops(pair: Pair, geometry: Geometry, searches: tuple[Search, ...], scal
     return Crops(template, size, cuts, targets)
 
 
-def _frames(video: Path, numbers: list[int]) -> dict[int, Image]:
+def frames_of(video: Path, numbers: list[int]) -> dict[int, Image]:
     """Return those frames of a video by number."""
     frames: dict[int, Image] = {}
     capture = cv2.VideoCapture(str(video))

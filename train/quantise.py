@@ -1,5 +1,6 @@
-"""A bundle in INT8: static QDQ, per channel, calibrated on crops of the training data.
+"""A bundle in INT8: static QDQ, per channel, calibrated on crops of training data, or of the sample clips that ship.
 
+    python -m trk.train.quantise lightfc.trk lightfc-int8.trk
     python -m trk.train.quantise light.trk light-int8.trk --data shards:trainset
 
 Only convolutions with constant weights become INT8: the trunk, the necks, the heads. Correlations (their kernels arrive
@@ -9,12 +10,14 @@ only weigh channels, which cost nothing.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 from onnx.shape_inference import infer_shapes
@@ -23,12 +26,14 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 
 from ..engine.bundle import Bundle
 from ..engine.manifest import Manifest
-from ..errors import ExportError
+from ..errors import ExportError, TrkError
+from ..export.reference import frames_of
 from ..export.write import file_entries, write_bundle
+from ..weights.clips import SAMPLES, sample
 from .augment import SEARCH, Augment, cut
 from .layouts import read_data
 from .scale import Scales
-from .tracks import Images, Track
+from .tracks import Frame, Images, Track
 
 CROPS = 96
 """Calibration crops."""
@@ -120,6 +125,19 @@ def quantise(bundle: Path, out: Path, tracks: list[Track]) -> Manifest:
     return changed
 
 
+def sample_tracks(folder: Path) -> list[Track]:
+    """Return the sample clips as tracks, the frames that have boxes written to `folder`."""
+    tracks = []
+    for name in SAMPLES:
+        clip, frames = sample(name), []
+        for number, image in frames_of(clip.video, list(clip.groundtruth)).items():
+            path = folder / f"{name}-{number}.png"
+            cv2.imwrite(str(path), image)
+            frames.append(Frame(path, clip.groundtruth[number], number=number))
+        tracks.append(Track(name, "sample", "video", tuple(frames)))
+    return tracks
+
+
 def constant_convolutions(model: onnx.ModelProto) -> list[str]:
     """Return the names of the convolutions that become INT8, and of the activations after them."""
     shapes = {value.name: value.type.tensor_type.shape.dim for value in infer_shapes(model).graph.value_info}
@@ -150,9 +168,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m trk.train.quantise", description="A bundle in INT8.")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", action="append", required=True, metavar="LAYOUT:PATH")
+    parser.add_argument("--data", action="append", metavar="LAYOUT:PATH", help="Default: the sample clips.")
     options = parser.parse_args(arguments)
-    quantise(options.bundle, options.out, read_data(options.data))
+    logging.getLogger().setLevel(logging.ERROR)  # ONNX Runtime's advice on graphs that it prepares itself
+    try:
+        with TemporaryDirectory() as folder:
+            tracks = read_data(options.data) if options.data else sample_tracks(Path(folder))
+            quantise(options.bundle, options.out, tracks)
+    except TrkError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"wrote {options.out}")
     return 0
 
 

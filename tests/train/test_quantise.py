@@ -10,8 +10,9 @@ from train_data import moving_squares
 from trk.bench.ope import overlap
 from trk.engine.bundle import Bundle
 from trk.engine.tracker import Tracker
-from trk.train.quantise import constant_convolutions, quantise
+from trk.train.quantise import constant_convolutions, main, quantise, sample_tracks
 from trk.train.tracks import Images
+from trk.weights.clips import SAMPLES, sample
 from trk.weights.shipped import default_bundle
 
 
@@ -38,6 +39,26 @@ def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(
         tracker.init(images[0], tracks[0].frames[0].box or ())
         found.append([tracker.update(image).box for image in images[1:]])
     assert overlap(np.array(found[0]), np.array(found[1])).min() > 0.5
+
+
+def test_the_sample_clips_are_what_is_calibrated_on_where_nothing_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trk.train.quantise.CROPS", 6)
+    tracks = sample_tracks(tmp_path)
+    assert [track.name for track in tracks] == list(SAMPLES)
+    assert all(len(track.frames) == len(sample(track.name).groundtruth) for track in tracks)
+    assert main([str(default_bundle()), str(tmp_path / "int8.trk")]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"wrote {tmp_path / 'int8.trk'}\n"
+    assert said.err == ""
+    assert Bundle(tmp_path / "int8.trk").manifest.precision == "int8"
+
+
+def test_a_bundle_that_is_int8_already_is_told_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(default_bundle("int8")), str(tmp_path / "again.trk")]) == 2
+    assert "INT8 is made of an FP32 bundle" in capsys.readouterr().err
+    assert not (tmp_path / "again.trk").exists()
 
 
 def _source(made: dict[str, onnx.NodeProto], value: str, constants: set[str]) -> bool:
