@@ -20,7 +20,6 @@ from ..engine.bundle import Bundle
 from ..errors import TrkError, UsageError
 from ..weights.shipped import bundle_path
 
-COLUMNS = ("model", "bundle", "ms a frame", "MB", "licence of the weights")
 
 
 def overview(bundles: Sequence[str], evaluations: Sequence[Path], speed: Path) -> dict[str, Any]:
@@ -58,13 +57,14 @@ def overview(bundles: Sequence[str], evaluations: Sequence[Path], speed: Path) -
 def table(found: Mapping[str, Any]) -> str:
     """Return `overview` as a Markdown table, the best overlap last."""
     sets = list(found["models"][0]["overlap"])
-    header = [*COLUMNS[:1], *(f"overlap, {name}" for name in sets), *COLUMNS[2:]]
+    header = ["model", *(f"overlap, {name}" for name in sets), "ms a frame", "MB", "licence of the weights"]
     lines = [header, ["---"] * len(header)]
     for one in sorted(found["models"], key=lambda model: sum(model["overlap"].values())):
         preset = "" if one["preset"] == "default" else f", preset `{one['preset']}`"
+        preset += ": **the default**" if one["bundle"] == "default" else ""
         overlaps = [f"{value:.3f}" for value in one["overlap"].values()]
         size = f"{one['bytes'] / 1e6:.1f}"
-        lines.append([f"{one['title']}{preset}", *overlaps, f"{one['ms']:.1f}", size, one["licence"]])
+        lines.append([f"{one['title']}{preset}", *overlaps, f"{one['ms']:.1f}", size, one["licence"].partition(";")[0]])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

@@ -36,7 +36,8 @@ from .scale import Scales
 from .tracks import Frame, Images, Track
 
 CROPS = 96
-"""Calibration crops."""
+"""Calibration crops. Ranges leave out the outermost 0.001 % of their values: where they reach to the largest, FEAR-XS,
+whose activations have no upper end, loses a seventh of its overlap, and networks with ReLU6 gain nothing."""
 FIRST = 3
 """Convolutions at the beginning that stay in float32: the stem and the block without expansion."""
 OUTPUTS = 8
@@ -107,7 +108,7 @@ def quantise(bundle: Path, out: Path, tracks: list[Track]) -> Manifest:
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            calibrate_method=CalibrationMethod.Percentile,
             op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
             nodes_to_quantize=constant_convolutions(onnx.load_from_string(files[name])),
         )
