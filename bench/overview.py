@@ -21,7 +21,6 @@ from ..errors import TrkError, UsageError
 from ..weights.shipped import bundle_path
 
 
-
 def overview(bundles: Sequence[str], evaluations: Sequence[Path], speed: Path) -> dict[str, Any]:
     """Return what is known of each of `bundles`, and on which machine that was measured. Raises UsageError."""
     found = [_read(path, "trackers", "trk-eval") for path in evaluations]
