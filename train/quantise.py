@@ -10,9 +10,11 @@ only weigh channels, which cost nothing.
 """
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -100,18 +102,19 @@ def quantise(bundle: Path, out: Path, tracks: list[Track]) -> Manifest:
     with TemporaryDirectory() as folder:
         source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         source.write_bytes(files[name])
-        quantize_static(
-            str(source),
-            str(target),
-            Feeds(manifest, files[manifest.template.file], [t for t in tracks if t.frames[0].box]),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
-            op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
-            nodes_to_quantize=constant_convolutions(onnx.load_from_string(files[name])),
-        )
+        with redirect_stdout(io.StringIO()):  # it tells of its histograms
+            quantize_static(
+                str(source),
+                str(target),
+                Feeds(manifest, files[manifest.template.file], [t for t in tracks if t.frames[0].box]),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.Percentile,
+                op_types_to_quantize=["Conv", "Clip", "Relu", "Add"],
+                nodes_to_quantize=constant_convolutions(onnx.load_from_string(files[name])),
+            )
         model = onnx.load(str(target))
     files[name] = model.SerializeToString()
     changed = manifest.model_copy(
