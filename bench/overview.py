@@ -19,6 +19,7 @@ from typing import Any
 from ..engine.bundle import Bundle
 from ..errors import TrkError, UsageError
 from ..weights.shipped import bundle_path
+from .store import write_text
 
 
 def overview(bundles: Sequence[str], evaluations: Sequence[Path], speed: Path) -> dict[str, Any]:
@@ -98,12 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         found = overview(options.bundles, options.eval, options.speed)
+        if options.out:
+            write_text(options.out, json.dumps(found, indent=1) + "\n")
     except TrkError as error:
         print(error, file=sys.stderr)
         return 2
     print(table(found))
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

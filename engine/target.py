@@ -114,10 +114,8 @@ class Motion:
         if self._search_context is not None:
             return box_extent(target.w, target.h, self._search_context)
         if self._side_runs:
-            side = target.side
-        else:
-            side = exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph]
-        return side, side, side / 2, side / 2
+            return square(target.side)
+        return square(exemplar_side(target.w, target.h, self._context_amount) * self._shares[graph])
 
     def advance(
         self,

@@ -19,14 +19,14 @@ PIXELS = 64
 class ChannelAttention(nn.Module):
     """Channels weighted by two 1x1 convolutions of their averages."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = PIXELS, reduction: int = 1) -> None:
         super().__init__()
-        self.fc1 = nn.Conv2d(PIXELS, PIXELS, 1)
+        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
         self.relu = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(PIXELS, PIXELS, 1)
+        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return [N, 64, h, w]."""
+        """Return [N, channels, h, w]."""
         weights: Tensor = self.fc2(self.relu(self.fc1(x.float().mean((2, 3), keepdim=True)))).sigmoid()
         return x * weights
 

@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from . import correlation
+from .ban import PIXELS
 from .folding import affine, as_conv, convolution
 from .imagenet import Normalise
 from .network import SiameseNet
 from .proposals import PARAMS, Box, PointDecode, ProposalStep, smoothed
 
 CHANNELS = 256
-PIXELS = 64
-"""Pixels of the 8x8 template, hence channels of a correlation."""
 LOGIT_SCALE = 0.1
 
 

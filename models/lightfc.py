@@ -12,22 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from . import correlation
+from .ban import PIXELS, ChannelAttention
 from .folding import affine, as_conv, block_diagonal, convolution, side_by_side
 from .imagenet import Normalise
+from .light import BLOCKS
 from .network import SiameseNet
 from .proposals import change_penalty, grid, smoothed
 
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-)
-"""Expansion, channels, blocks and stride of MobileNetV2's stages: torchvision's, cut behind features[13]."""
 CHANNELS = 96
-PIXELS = 64
-"""Pixels of the 8x8 template, hence channels of the correlation."""
 BRANCHES = ("ctr", "offset", "size")
 SURE = (0.0001, 0.9999)
 """What scores and sizes are kept within."""
@@ -63,7 +55,7 @@ class MobileNetV2(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [_unit(3, 32, 3, 2)]
         channels = 32
-        for expansion, outputs, blocks, stride in STAGES:
+        for expansion, outputs, blocks, stride in BLOCKS:
             for number in range(blocks):
                 layers.append(InvertedResidual(channels, outputs, stride if number == 0 else 1, expansion))
                 channels = outputs
@@ -75,27 +67,13 @@ class MobileNetV2(nn.Module):
         return out
 
 
-class SqueezeExcite(nn.Module):
-    """Channels weighted by two 1x1 convolutions of their averages."""
-
-    def __init__(self, channels: int, reduction: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, channels // reduction, 1)
-        self.fc2 = nn.Conv2d(channels // reduction, channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return [N, C, h, w]."""
-        weights: Tensor = self.fc2(self.fc1(x.float().mean((2, 3), keepdim=True)).relu()).sigmoid()
-        return x * weights
-
-
 class Fusion(nn.Module):
     """The correlation, its channels weighted and mixed, beside the search features ("ECM")."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pw_corr = correlation.Pixelwise()
-        self.ca = SqueezeExcite(PIXELS, 1)
+        self.ca = ChannelAttention()
         self.conv33 = nn.Conv2d(PIXELS, PIXELS, 3, padding=1, groups=PIXELS)
         self.bn33 = nn.BatchNorm2d(PIXELS)
         self.conv11 = nn.Conv2d(PIXELS, PIXELS, 1, groups=PIXELS)
@@ -181,7 +159,7 @@ class Head(nn.Module):
                 conv = nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
                 self.add_module(f"conv{number}_{name}", nn.Sequential(*conv))
             self.add_module(f"conv5_{name}", nn.Conv2d(32, 1 if name == "ctr" else 2, 1))
-            self.add_module(f"se_{name}", SqueezeExcite(256, 4))
+            self.add_module(f"se_{name}", ChannelAttention(256, 4))
 
     def branch(self, name: str) -> list[Any]:
         """Return the layers of a branch in the order in which they run."""

@@ -11,21 +11,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-MERGED = ".rbr_reparam.weight"
+MERGED, BIAS = ".rbr_reparam.weight", ".rbr_reparam.bias"
 EPS = 1e-5
 """Of batch norms. The variance that makes one an identity is 1 - EPS: in float32 their sum is 1."""
 
 
 def in_branches(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return `tensors`, every merged block as its two branches; the same where there is none."""
+    """Return `tensors`, every whole merged block as its two branches; the same where there is none."""
     branched = dict(tensors)
     for key in tensors:
-        if not key.endswith(MERGED):
-            continue
         block = key.removesuffix(MERGED)
-        weight, bias = branched.pop(key), branched.pop(f"{block}.rbr_reparam.bias", None)
-        if bias is None:
-            bias = weight.new_zeros(weight.shape[0])
+        if block == key or f"{block}{BIAS}" not in tensors:
+            continue
+        weight, bias = branched.pop(key), branched.pop(f"{block}{BIAS}")
         for branch, kernel, shift in (("dense", weight, bias), ("3x3", weight * 0, bias * 0)):
             name = f"{block}.rbr_{branch}"
             branched |= {f"{name}.conv.weight": kernel, f"{name}.conv.bias": bias * 0}

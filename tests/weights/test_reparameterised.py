@@ -7,6 +7,7 @@ import torch
 from random_networks import network
 from torch import Tensor
 
+from trk.errors import CheckpointError
 from trk.models.lightfc import BRANCHES, Head, LightFC, RepN33
 from trk.models.nanotrack import NanoTrack
 from trk.weights.checkpoint import read_checkpoint
@@ -62,13 +63,15 @@ def test_any_merged_convolution_is_what_the_filled_network_merges_to(tmp_path: P
             assert torch.equal(conv.bias, bias)
 
 
-def test_a_merged_convolution_without_bias_has_none_of_its_own() -> None:
-    weight = torch.randn(4, 3, 3, 3)
-    branched = in_branches({"head.conv1_ctr.rbr_reparam.weight": weight})
-    assert len(branched) == 14
-    assert torch.equal(branched["head.conv1_ctr.rbr_dense.conv.weight"], weight)
-    assert not branched["head.conv1_ctr.rbr_dense.bn.bias"].any()
-    assert not branched["head.conv1_ctr.rbr_3x3.conv.weight"].any()
+def test_a_merged_convolution_whose_bias_is_missing_is_told_and_not_filled_up(tmp_path: Path) -> None:
+    source = network("lightfc")
+    assert isinstance(source, LightFC)
+    merged = {name: tuple(block.merged()[0].state_dict().values()) for name, block in blocks(source).items()}
+    tensors = deployed(source.state_dict(), merged)
+    del tensors["head.conv1_size.rbr_reparam.bias"]
+    torch.save(tensors, tmp_path / "half.pth")
+    with pytest.raises(CheckpointError, match="keys are missing"):
+        load_into(LightFC(), read_checkpoint(tmp_path / "half.pth"))
 
 
 @pytest.mark.parametrize("build", [LightFC, lambda: NanoTrack(1)])
