@@ -31,16 +31,35 @@ Examples:
 @click.option("--use", "uses", multiple=True, help="Uses that a source of shards may state. Default: permissive, web.")
 @click.option("--val", type=click.Path(path_type=Path), help="Folder of clips with ground truth to choose by.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the run.")
-@click.option("--init", type=click.Path(path_type=Path), help="Checkpoint to start from. Parts may be missing.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="[PART=]FILE",
+    help="Weights or a run's checkpoint to start from; parts may be missing. trunk=FILE takes a part. Repeatable.",
+)
+@click.option(
+    "--teacher",
+    metavar="BUNDLE|WEIGHTS|ROW",
+    help="A tracker whose maps the model is to learn: a bundle with its maps, weights, or a model that ships its own.",
+)
+@click.option(
+    "--stage",
+    type=click.Choice(["trunk", "heads", "whole"]),
+    default="whole",
+    show_default=True,
+    help="With --teacher: what learns. trunk: features alone; heads: on features of --cache.",
+)
 @click.option("--steps", default=20000, show_default=True, help="Batches to learn from.")
 @click.option("--batch", default=32, show_default=True, help="Pairs a batch.")
 @click.option("--shift", default=64.0, show_default=True, help="Largest shift of search crops, in their pixels.")
 @click.option("--rate", type=float, help="Learning rate. Default: the family's.")
 @click.option("--val-every", default=2000, show_default=True, help="Steps between validations.")
+@click.option("--val-runs", default=2, show_default=True, help="Runs of each clip in a validation.")
 @click.option("--seed", default=0, show_default=True, help="Seed of sampling and of new parameters.")
 @click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
 @click.option("--amp", is_flag=True, help="Mixed precision: bfloat16 on a CPU, float16 on CUDA.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep the features of a frozen trunk in this folder.")
+@click.option("--pairs", default=20000, show_default=True, help="With --stage heads: pairs that --cache keeps.")
 @click.option("--rounds", default=2, show_default=True, help="With --cache: times that every track is cut anew.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, with the options that it was started with.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -57,6 +76,7 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
     elif not options["data"]:
         raise UsageError("no data: name a folder as --data, such as --data got10k:GOT-10k/train")
     session = Session(out, options, resume=resume)
+    validation = session.validation()
     with progress_bar(not quiet) as progress:
         task = progress.add_task("reading", total=None)
         training = session.prepare(lambda done, total: progress.update(task, completed=done, total=total))
@@ -69,10 +89,10 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         def told(step: int, means: dict[str, float]) -> None:
             progress.update(task, completed=step, description=f"loss {means['loss']:.3f}")
 
-        training.train(session.validate(), told)
-    session.finish(training)
+        training.train(validation, told)
+    session.finish(training, validation)
     if not quiet:
-        best = f", best accuracy {training.best:.4f}" if options["val"] else ""
+        best = f", best accuracy {max(validation.best.values()):.4f}" if validation else ""
         console.print(f"{training.step} steps in {training.seconds:.0f} s of training{best}")
         console.print(f"a bundle of it: trk-export --weights {out / WEIGHTS} --out tracker.trk", soft_wrap=True)
     click.echo(str(out))

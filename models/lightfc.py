@@ -225,13 +225,22 @@ class LightFC(SiameseNet):
         net.fusion, net.head = FusedFusion(self.fusion), FusedHead(self.head)
         return net
 
+    def features(self, x: Tensor) -> Tensor:
+        """Return the trunk's [N, 96, h / 16, w / 16] of RGB 0..255."""
+        out: Tensor = self.backbone(self.normalise(x))
+        return out
+
     def template(self, z: Tensor) -> tuple[Tensor, ...]:
         """Return the kernel [N, 96, 8, 8] of 128 px crops."""
-        return (self.backbone(self.normalise(z)),)
+        return (self.features(z),)
 
     def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return score [N, 1, 16, 16], size [N, 2, 16, 16] and offset [N, 2, 16, 16] of 256 px crops."""
-        score, offset, size = self.head(self.fusion(self.backbone(self.normalise(x)), kernels[0]))
+        return self.maps(self.features(x), *kernels)
+
+    def maps(self, features: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return what `search` does, of what `features` gave."""
+        score, offset, size = self.head(self.fusion(features, kernels[0]))
         return score.float().sigmoid().clamp(*SURE), size.float().sigmoid().clamp(*SURE), offset
 
 

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 from ..errors import ModelError
 from .row import Row
-from .rows import dasiamrpn, fear, light, lightfc, matching, nanotrack, pysot, sasiam, siamdw, siamfc
+from .rows import dasiamrpn, fear, light, lightfc, matching, nanotrack, pysot, sasiam, siamdw, siamfc, slimfc
 
 ROWS: tuple[Row, ...] = (
     *light.ROWS,  # before PySOT's: what `siamrpnpp` alone means
@@ -17,6 +17,7 @@ ROWS: tuple[Row, ...] = (
     *nanotrack.ROWS,
     *lightfc.ROWS,
     *fear.ROWS,
+    *slimfc.ROWS,
     *matching.ROWS,
 )
 

@@ -19,11 +19,14 @@ EXEMPLAR = 127
 class Augment:
     """How far a crop may be from the one that the engine would cut.
 
-    `shift`: crop pixels, to each side. `scale`, `aspect`: largest share by which a crop is larger or narrower.
+    `shift`: crop pixels, to each side. `near`: share of crops that are shifted by a normal distribution instead, whose
+    standard deviation is a seventh of `shift`: where a tracker that keeps up finds its target. `scale`, `aspect`:
+    largest share by which a crop is larger or narrower.
     `rotation`: degrees to each side, of half of the crops. The others are probabilities.
     """
 
     shift: float = 0.0
+    near: float = 0.0
     scale: float = 0.05
     aspect: float = 0.0
     rotation: float = 0.0
@@ -59,11 +62,13 @@ def cut(
     flip: bool = False,
     other: Image | None = None,
     scale: tuple[float, float] | None = None,
+    fill: tuple[float, ...] | None = None,
 ) -> tuple[Image, NDArray[np.float32]]:
     """Return a crop uint8 [pixels, pixels, 3] and its target: cx, cy from the crop's middle, w, h, in crop pixels.
 
     `scale`: crop pixels per pixel of the image, across and down, before augmentation; None: `usual_scale`. `other` is a
-    picture of something else, from which distractors and occluders are cut.
+    picture of something else, from which distractors and occluders are cut. `fill`: the colour outside the picture;
+    None: its mean.
     """
     x, y, w, h = box
     across, down = scale or usual_scale(box)
@@ -71,6 +76,8 @@ def cut(
     stretch = np.exp(rng.uniform(-1, 1) * np.log1p(rule.aspect))
     sx, sy = across * zoom * np.sqrt(stretch), down * zoom / np.sqrt(stretch)
     dx, dy = rng.uniform(-rule.shift, rule.shift, 2)
+    if rule.near and rng.random() < rule.near:
+        dx, dy = rng.normal(0.0, rule.shift / 7, 2)
     middle = (pixels - 1) / 2
     linear = np.diag([-sx if flip else sx, sy])
     if rule.rotation and rng.random() < 0.5:
@@ -78,7 +85,8 @@ def cut(
     # Pixel centres: a point p of the image lies at linear (p - target centre) + middle + shift.
     centre = np.array([x + w / 2 - 0.5, y + h / 2 - 0.5])
     matrix = np.column_stack([linear, middle + np.array([dx, dy]) - linear @ centre])
-    fill = tuple(float(value) for value in cv2.mean(image)[:3])
+    if fill is None:
+        fill = tuple(float(value) for value in cv2.mean(image)[:3])
     warped = cv2.warpAffine(image, matrix, (pixels, pixels), None, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT, fill)
     crop = np.asarray(warped, np.uint8)
     # A turned box would be too large for what it holds: the bounds are those of the ellipse in it.

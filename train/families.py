@@ -15,7 +15,7 @@ from .centre import centre_loss
 from .labels import IGNORED, POSITIVE, anchor_labels, anchors, point_truth, score_labels
 from .light import maps_loss
 from .losses import balanced_cross_entropy, balanced_logistic, giou, weighted_smooth_l1
-from .pairs import PairBatch
+from .pairs import PairBatch, pixels
 
 LOC_WEIGHT = 1.2
 """Source: STVIR/pysot (LOC_WEIGHT 1.2, CLS_WEIGHT 1)."""
@@ -29,7 +29,7 @@ def family_loss(row: Row) -> Callable[[SiameseNet, PairBatch], Parts]:
 
     def loss(net: SiameseNet, batch: PairBatch) -> Parts:
         device = next(net.parameters()).device
-        z, x = (_pixels(crops, row.channels, device) for crops in (batch.z, batch.x))
+        z, x = (pixels(crops, row.channels, device) for crops in (batch.z, batch.x))
         kernels = net.kernels(z, batch.size.to(device))
         maps = dict(zip(net.map_names, net.search(x, *kernels), strict=True))
         side = next(iter(maps.values())).shape[-1]
@@ -48,11 +48,6 @@ def family_loss(row: Row) -> Callable[[SiameseNet, PairBatch], Parts]:
         return _points(cls, loc, batch, step)
 
     return loss
-
-
-def _pixels(crops: Tensor, channels: str, device: torch.device) -> Tensor:
-    pixels = crops.to(device).float()
-    return (pixels.flip(3) if channels == "RGB" else pixels).permute(0, 3, 1, 2)
 
 
 def _score(score: Tensor, batch: PairBatch, step: nn.Module) -> Parts:

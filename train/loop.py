@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from torch import Tensor, nn
 from ..bench.store import write_text
 from ..errors import CheckpointError, TrkError
 from .checkpoint import LATEST, load, random_state, restore_random, save
-from .gradients import forward_gradients
+from .gradients import forward_gradients, quick_on_cpu
 from .schedule import Schedule, set_learning
 
 METRICS = "metrics.csv"
-BEST = "best.pt"
 CLIP = 10.0
 """Largest norm of the gradient. Source: STVIR/pysot, researchmm/SiamDW."""
 
@@ -40,8 +38,16 @@ class Batches(Protocol):
 
 Loss = Callable[[Any, Any], dict[str, Tensor]]
 """Network and batch to the parts of the loss; the one to minimise is "loss"."""
-Validate = Callable[[nn.Module], float]
-"""Network in eval mode to its accuracy on validation clips; larger is better."""
+
+
+class Judge(Protocol):
+    """Whoever judges the averaged parameters while the run goes on (validate.py)."""
+
+    def submit(self, step: int, net: nn.Module) -> None:
+        """Begin to judge `net` as it is now."""
+
+    def collect(self, *, wait: bool = False) -> None:
+        """Take in what has been judged."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +75,11 @@ class Run:
         self.schedule = schedule.resolved(net)
         self.fixed = [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
         self.average = copy.deepcopy(net).eval().requires_grad_(False)
+        if settings.amp and settings.device == "cpu":
+            quick_on_cpu(self.net)
         self.optimiser = _optimiser(net, self.schedule, set(self.fixed))
         self.scaler = torch.amp.GradScaler(settings.device, enabled=settings.amp and settings.device == "cuda")
-        self.step, self.best, self.seconds = 0, -math.inf, 0.0
+        self.step, self.seconds = 0, 0.0
 
     def resume(self) -> None:
         """Go on from the newest checkpoint in the folder. Raises CheckpointError."""
@@ -85,11 +93,11 @@ class Run:
             raise CheckpointError(f"{self.out / LATEST} does not fit this model: {error}") from None
         self.batches.restore(state["batches"])
         restore_random(state["random"])
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+        self.step, self.seconds = state["step"], state["seconds"]
         _truncate(self.out / METRICS, self.step)
 
     def train(
-        self, validate: Validate | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
+        self, judge: Judge | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
     ) -> None:
         """Run to the last step. Raises TrkError if the loss is no longer finite; the last checkpoint is kept then."""
         self.out.mkdir(parents=True, exist_ok=True)
@@ -107,17 +115,18 @@ class Run:
                     means = {name: value / since for name, value in sums.items()}
                     self._log({**means, "rate": self._rate(), "seconds": self.seconds})
                     sums = {}
+                    if judge:
+                        judge.collect()
                     if progress:
                         progress(self.step, means)
                 last = self.step == self.settings.steps
-                if (
-                    validate
-                    and self.settings.validate_every
-                    and (self.step % self.settings.validate_every == 0 or last)
-                ):
-                    self._validate(validate)
+                every = self.settings.validate_every
+                if judge and every and (self.step % every == 0 or last):
+                    judge.submit(self.step, self.average)
                 if self.step % self.settings.checkpoint_every == 0 or last:
                     self.checkpoint()
+        if judge:
+            judge.collect(wait=True)
 
     def checkpoint(self) -> None:
         """Write all that going on needs."""
@@ -131,7 +140,6 @@ class Run:
                 "batches": self.batches.state(),
                 "random": random_state(),
                 "step": self.step,
-                "best": self.best,
                 "seconds": self.seconds,
             },
         )
@@ -181,16 +189,6 @@ class Run:
             if new:
                 writer.writerow(["step", *values])
             writer.writerow([self.step, *(f"{value:.6g}" for value in values.values())])
-
-    def _validate(self, validate: Validate) -> None:
-        accuracy = validate(self.average)
-        path = self.out / "validation.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as stream:
-            stream.write(("step,accuracy\n" if new else "") + f"{self.step},{accuracy:.4f}\n")
-        if accuracy > self.best:
-            self.best = accuracy
-            save(self.out / BEST, {"net": self.average.state_dict(), "step": self.step, "accuracy": accuracy})
 
 
 def _optimiser(net: nn.Module, schedule: Schedule, fixed: set[str]) -> torch.optim.Optimizer:

@@ -36,15 +36,23 @@ class PairBatch(NamedTuple):
 class Sampling:
     """Which pairs. `gap`: largest distance of two frames of a video. `negative`: share of pairs of different targets.
 
-    `weights`: of sources, 1 where not named; the tracks of one source share its weight by their number.
+    `region_gap`: the same of pictures without boxes, whose target is a region that stays where it is.
+    `weights`: of a track, by its source, 1 where not named. `both_ways`: every two pictures give two pairs, each the
+    template of one and the search crop of the other, for half of the decoding.
     Source: STVIR/pysot (gap 100, 0.2 negative pairs).
     """
 
     gap: int = 100
+    region_gap: int = 100
     negative: float = 0.2
     weights: Mapping[str, float] | None = None
+    both_ways: bool = False
+    flip: float = 0.0
     template: Augment = TEMPLATE
     search: Augment = SEARCH
+
+
+Pair = tuple[Image, Image, NDArray[np.float32], NDArray[np.float32], bool]
 
 
 class PairBatches:
@@ -98,7 +106,10 @@ class PairBatches:
     def make(self, number: int) -> PairBatch:
         """Return batch `number`."""
         rng = np.random.default_rng([self.seed, number])
-        z, x, size, target, present = zip(*(self._pair(rng) for _ in range(self.batch)), strict=True)
+        pairs: list[Pair] = []
+        while len(pairs) < self.batch:
+            pairs += self._pairs(rng)
+        z, x, size, target, present = zip(*pairs[: self.batch], strict=True)
         return PairBatch(
             torch.from_numpy(np.stack(z)),
             torch.from_numpy(np.stack(x)),
@@ -108,7 +119,7 @@ class PairBatches:
             int(rng.integers(1 << 31)),
         )
 
-    def _pair(self, rng: np.random.Generator) -> tuple[Image, Image, NDArray[np.float32], NDArray[np.float32], bool]:
+    def _pairs(self, rng: np.random.Generator) -> list[Pair]:
         track = self._track(rng)
         first = track.frames[int(rng.integers(len(track.frames)))]
         present = bool(rng.random() >= self.sampling.negative) or len(self.tracks) == 1
@@ -117,20 +128,32 @@ class PairBatches:
         state = int(rng.integers(1 << 31))
         z_image, z_box = self._image(first, np.random.default_rng(state))
         x_image, x_box = self._image(second, np.random.default_rng(state))
-        other, _ = self._image(self._other(track, rng), rng)
+        rule = self.sampling.search
+        other = self._image(self._other(track, rng), rng)[0] if rule.occlusion or rule.distractor else None
+        one, two = (z_image, z_box), (x_image, x_box)
+        both = [(one, two), (two, one)] if self.sampling.both_ways else [(one, two)]
+        return [(*self._cut(z, x, other, rng), present) for z, x in both]
+
+    def _cut(
+        self, z: tuple[Image, Box], x: tuple[Image, Box], other: Image | None, rng: np.random.Generator
+    ) -> tuple[Image, Image, NDArray[np.float32], NDArray[np.float32]]:
         scales, sampling = self.scales, self.sampling
-        scale = scales.template(z_image, z_box)
-        z, z_target = cut(z_image, z_box, scales.template_size, sampling.template, rng, scale=scale)
-        scale = scales.search(x_image, x_box)
-        x, x_target = cut(x_image, x_box, scales.search_size, sampling.search, rng, other=other, scale=scale)
-        return z, x, z_target[2:], x_target, present
+        fill, flip = scales.fill, bool(rng.random() < sampling.flip)
+        scale = scales.template(*z)
+        template, size = cut(*z, scales.template_size, sampling.template, rng, flip=flip, scale=scale, fill=fill)
+        scale = scales.search(*x)
+        search, target = cut(
+            *x, scales.search_size, sampling.search, rng, flip=flip, other=other, scale=scale, fill=fill
+        )
+        return template, search, size[2:], target
 
     def _track(self, rng: np.random.Generator) -> Track:
         at = int(np.searchsorted(self._running, rng.random(), side="right"))
         return self.tracks[min(at, len(self.tracks) - 1)]
 
     def _second(self, track: Track, first: Frame, rng: np.random.Generator) -> Frame:
-        near = [frame for frame in track.frames if abs(frame.number - first.number) <= self.sampling.gap]
+        gap = self.sampling.gap if first.box else self.sampling.region_gap
+        near = [frame for frame in track.frames if abs(frame.number - first.number) <= gap]
         return near[int(rng.integers(len(near)))]
 
     def _other(self, track: Track, rng: np.random.Generator) -> Frame:
@@ -142,6 +165,12 @@ class PairBatches:
     def _image(self, frame: Frame, rng: np.random.Generator) -> tuple[Image, Box]:
         image = self._images.read(frame)
         return image, frame.box_in(image) or random_region(image, rng)
+
+
+def pixels(crops: Tensor, channels: str, device: torch.device) -> Tensor:
+    """Return uint8 BGR crops [N, H, W, 3] as a network wants them: float [N, 3, H, W] in its colours, on `device`."""
+    values = crops.to(device).float()
+    return (values.flip(3) if channels == "RGB" else values).permute(0, 3, 1, 2)
 
 
 def random_region(image: Image, rng: np.random.Generator) -> Box:

@@ -16,6 +16,7 @@ class Scales:
         search = Search(file="search.onnx", inputs=(), outputs=(), size=search_size)
         self.template_size, self.search_size = geometry.template_size, search_size
         self._motion = Motion(geometry, (search,))
+        self.fill = BLACK if geometry.crop.fill == "black" else None
 
     def template(self, image: Image, box: Box) -> Scale:
         """Return the scale of the template crop of `box` in `image`."""

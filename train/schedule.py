@@ -128,6 +128,8 @@ SCHEDULES: dict[str, Schedule] = {
     ),
     # Source: PinataFarms/FEARTracker (Adam, 1e-4, halved whenever it stops getting better: here it falls steadily).
     "fear": Schedule(1e-4, 1e-6, "log", decay=0.0, optimiser="adamw"),
+    # Chosen here (train/LOG.md).
+    "slimfc": Schedule(8e-4, 1.6e-5, "cosine", 0.005, 1e-5, decay=0.0, optimiser="adamw"),
     # Source: SA-Siam sec. 4.1 (0.01, then 0.001 after 25 of 30 epochs; the semantic features are fixed).
     "sasiam": _SASIAM,
     "sasiam/full": replace(_SASIAM, unfreeze={"semantic": NEVER}),

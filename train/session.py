@@ -19,20 +19,23 @@ from .cutouts import cut_outs
 from .families import family_loss
 from .features import Rounds, write_round
 from .layouts import read_data
+from .lessons import lessons
 from .light import light_loss
-from .loop import BEST, Batches, Loss, Run, Settings, Validate
-from .pairs import PairBatches, sampling_for
+from .loop import Batches, Loss, Run, Settings
+from .pairs import PairBatches, Sampling, sampling_for
+from .parts import IMAGENET, load_parts
 from .plot import plot
 from .samples import Plan
 from .schedule import schedule_for
+from .taught import start, taught
+from .teacher import read_teacher
 from .tracks import Track
+from .validate import Validation
 
 OPTIONS = "options.json"
 WEIGHTS = "weights.safetensors"
 OWN = "not stated: trained with trk-train"
 """Licence of weights trained here."""
-TRUNK = "mobilenetv2_imagenet.safetensors"
-"""ImageNet weights of the light model's trunk, which ship with trk."""
 
 
 def write_options(out: Path, options: dict[str, Any]) -> None:
@@ -48,7 +51,7 @@ def read_options(out: Path) -> dict[str, Any]:
         options: dict[str, Any] = json.loads((out / OPTIONS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise CheckpointError(f"{out} holds no run of trk-train to go on with: start without --resume") from None
-    for name in ("val", "init", "cache"):
+    for name in ("val", "cache"):
         options[name] = Path(options[name]) if options[name] else None
     return options
 
@@ -57,13 +60,13 @@ class Session:
     """One run of trk-train."""
 
     def __init__(self, out: Path, options: dict[str, Any], *, resume: bool = False):
-        self.out, self.options = out, options
+        self.out, self.options, self.resume = out, options, resume
         self.row = find(options["model"], options["variant"])
         if not resume and (out / OPTIONS).exists():
             raise UsageError(f"{out} holds a run already: go on with --resume, or name another folder")
         if options["device"] == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda, but PyTorch sees no CUDA device here: leave it out to train on the CPU")
-        if options["cache"] and self.row.build is not LightNet:
+        if options["cache"] and not options["teacher"] and self.row.build is not LightNet:
             raise UsageError(f"--cache needs a model with a frozen trunk, which {self.row.name} has not: leave it out")
 
     def prepare(self, report: Callable[[int, int], None]) -> Run:
@@ -78,44 +81,56 @@ class Session:
         settings = Settings(
             options["steps"], validate_every=options["val_every"], device=options["device"], amp=options["amp"]
         )
-        batches, loss = self._cached(net, tracks, report) if options["cache"] else self._pairs(tracks)
+        if options["teacher"]:
+            net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            batches, loss = self._taught(net, tracks, report)
+        elif options["cache"]:
+            batches, loss = self._cached(net, tracks, report)
+        else:
+            batches, loss = self._pairs(tracks)
         return Run(net, batches, loss, schedule, settings, self.out)
 
-    def validate(self) -> Validate | None:
-        """Return how the run is validated, None without clips."""
+    def validation(self) -> Validation | None:
+        """Return how the run is validated, None without clips. Raises SourceError where they hold no sequence."""
         if not self.options["val"]:
             return None
-        from .validate import validator
+        return Validation(self.out, self.row, self.options["val"], self.options["val_runs"])
 
-        return validator(self.row, self.options["val"])
-
-    def finish(self, run: Run) -> None:
+    def finish(self, run: Run, validation: Validation | None) -> None:
         """Write the weights, those of the best validation or else the last averaged ones, and the plot."""
-        state = run.average.state_dict()
-        if (self.out / BEST).is_file():
-            state = torch.load(self.out / BEST, weights_only=True)["net"]
+        state = (validation and validation.best_state()) or run.average.state_dict()
         write_weights(self.out / WEIGHTS, state, about={"model": self.row.name, "licence": OWN})
         plot(self.out)
 
     def _network(self) -> SiameseNet:
         net = self.row.build()
         if isinstance(net, LightNet):
-            load_parts(net, shipped_weights(TRUNK).path)
-        if self.options["init"]:
-            load_parts(net, self.options["init"])
+            load_parts(net, str(shipped_weights(IMAGENET).path))
+        for named in self.options["init"]:
+            load_parts(net, named)
         return net
 
     def _pairs(self, tracks: list[Track]) -> tuple[Batches, Loss]:
+        return self._batches(tracks, sampling_for(self.options["shift"])), family_loss(self.row)
+
+    def _batches(self, tracks: list[Track], sampling: Sampling) -> PairBatches:
         options = self.options
-        batches = PairBatches(
+        return PairBatches(
             tracks,
             Geometry.model_validate(self.row.geometry),
             self.row.searches[0].size,
             options["batch"],
             options["seed"],
-            sampling_for(options["shift"]),
+            sampling,
         )
-        return batches, family_loss(self.row)
+
+    def _taught(self, net: SiameseNet, tracks: list[Track], report: Callable[[int, int], None]) -> tuple[Batches, Loss]:
+        options = self.options
+        teacher = read_teacher(options["teacher"], self.row).to(options["device"])
+        batches = self._batches(tracks, lessons(tracks))
+        if not (options["init"] or self.resume or options["stage"] == "heads"):
+            start(net, teacher, batches, report)
+        return taught(self.row, net.to(options["device"]), teacher, batches, options, report)
 
     def _cached(self, net: SiameseNet, tracks: list[Track], report: Callable[[int, int], None]) -> tuple[Batches, Loss]:
         assert isinstance(net, LightNet)
@@ -146,22 +161,3 @@ def write_weights(
         if not name.endswith("num_batches_tracked")
     }
     save_file(kept, str(path), about)
-
-
-def load_parts(net: SiameseNet, path: Path) -> None:
-    """Load the parameters of `path` (safetensors, or a checkpoint of a run) that `net` has, of the same shapes."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(str(path))
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-            state = loaded.get("net", loaded)
-    except Exception as error:  # each library raises its own
-        raise CheckpointError(f"{path} can't be read: {error}") from None
-    own = net.state_dict()
-    fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise CheckpointError(f"{path} has no parameter of this model: is it of another one?")
-    net.load_state_dict(fitting, strict=False)

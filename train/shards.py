@@ -16,7 +16,8 @@ SOURCES = "sources.json"
 def read_shards(folder: Path, uses: Collection[str] = ("permissive", "web")) -> list[Track]:
     """Return the tracks of `folder` whose source allows one of `uses` ("permissive", "web", ...).
 
-    Columns of the index: shard, member, track, source, kind, x, y, w, h, frame. Without sources.json all are taken.
+    Columns of the index: shard, member, track, source, kind, x, y, w, h, frame; a row without a box is a picture of
+    which any region may be a target. Without sources.json all are taken.
     """
     try:
         with (folder / INDEX).open(newline="", encoding="utf-8") as stream:
@@ -29,8 +30,8 @@ def read_shards(folder: Path, uses: Collection[str] = ("permissive", "web")) -> 
         raise SourceError(f"{folder} is no folder of shards with {INDEX}: {error}") from None
     frames: defaultdict[tuple[str, str, str], list[Frame]] = defaultdict(list)
     for row in rows:
-        box = (float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"]))
-        if (allowed is None or row["source"] in allowed) and usable(box, 3.0):
+        box = (float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])) if row["x"] else None
+        if (allowed is None or row["source"] in allowed) and (box is None or usable(box, 3.0)):
             path = folder / row["shard"]
             frames[row["track"], row["source"], row["kind"]].append(
                 Frame(path, box, row["member"], int(float(row["frame"] or 0)))

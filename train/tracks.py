@@ -60,10 +60,7 @@ class Images:
             data = self._zip(frame.path).read(frame.member) if frame.member else frame.path.read_bytes()
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise SourceError(f"{frame.path} {frame.member or ''} can't be read: {error}") from None
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if image is None:
-            raise SourceError(f"{frame.path} {frame.member or ''} is no image that OpenCV can decode")
-        return np.asarray(image, np.uint8)
+        return decoded(data, f"{frame.path} {frame.member or ''}")
 
     def _zip(self, path: Path) -> zipfile.ZipFile:
         if path not in self._zips:
@@ -72,6 +69,14 @@ class Images:
                 self._zips.popitem(last=False)[1].close()
         self._zips.move_to_end(path)
         return self._zips[path]
+
+
+def decoded(data: bytes, name: str) -> Image:
+    """Return the image, uint8 [H, W, 3] BGR, of an image file's bytes. Raises SourceError."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise SourceError(f"{name} is no image that OpenCV can decode")
+    return np.asarray(image, np.uint8)
 
 
 def usable(box: Sequence[float], smallest: float = 4.0) -> bool:

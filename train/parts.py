@@ -1,0 +1,49 @@
+"""Parameters from files, a part of a network or all of it."""
+
+from pathlib import Path
+
+import torch
+
+from ..errors import CheckpointError
+from ..models.network import SiameseNet
+
+IMAGENET = "mobilenetv2_imagenet.safetensors"
+"""ImageNet weights of MobileNetV2, which ship with trk."""
+
+
+def read_parts(path: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """Return the parameters of `path` (safetensors, or a checkpoint of a run) whose names begin with `prefix`, without.
+
+    A run's checkpoint gives its averaged parameters. Raises CheckpointError.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(str(path))
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            state = loaded.get("average", loaded.get("net", loaded))
+    except Exception as error:  # each library raises its own
+        raise CheckpointError(f"{path} can't be read: {error}") from None
+    return {
+        name.removeprefix(prefix): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def load_parts(net: SiameseNet, named: str) -> None:
+    """Load parameters that `net` has, of the same shapes: from a file, or a part as PART=FILE (trunk=run/latest.pt).
+
+    Raises CheckpointError: nothing there, or nothing of this model in it.
+    """
+    part, equals, name = named.rpartition("=")
+    prefix = f"{part}." if equals else ""
+    path = Path(name)
+    state = {prefix + key: value for key, value in read_parts(path, prefix).items()}
+    own = net.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    if not fitting:
+        raise CheckpointError(f"{path} has no parameter of this model{f' in {part}' if part else ''}: is it another's?")
+    net.load_state_dict(fitting, strict=False)
