@@ -17,7 +17,7 @@ from .losses import giou
 from .pairs import PairBatch, pixels
 from .teacher import Featured, Teacher
 
-SCORE_WEIGHT, SIDES_WEIGHT, OVERLAP_WEIGHT, FEATURE_WEIGHT = 5.0, 5.0, 2.0, 1.0
+SCORE_WEIGHT, SIDES_WEIGHT, OVERLAP_WEIGHT, FEATURE_WEIGHT = 15.0, 5.0, 2.0, 1.0
 TEMPLATE_SHARE = 0.25
 """Of the loss of features: a template crop has a quarter of a search crop's cells."""
 SEEN = 0.1
