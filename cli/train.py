@@ -92,7 +92,7 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         training.train(validation, told)
     session.finish(training, validation)
     if not quiet:
-        best = f", best accuracy {max(validation.best.values()):.4f}" if validation else ""
+        best = f", best accuracy {max(validation.best.values()):.4f}" if validation and validation.best else ""
         console.print(f"{training.step} steps in {training.seconds:.0f} s of training{best}")
         console.print(f"a bundle of it: trk-export --weights {out / WEIGHTS} --out tracker.trk", soft_wrap=True)
     click.echo(str(out))

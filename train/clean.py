@@ -9,15 +9,16 @@ Source: forward-backward error (Kalal et al., ICPR 2010).
 
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from ..bench.metrics import overlap
 from ..engine.tracker import Tracker
-from .clips import Clip, ClipTrack, member
+from .clips import SHORTEST, Clip, ClipTrack, member
 from .pairs import random_region
-from .tracks import Box, Image, decoded
+from .tracks import Box, Image, decoded, usable
 
 AGREED = 0.5
 """Overlap of tracker and detector from which a frame is kept."""
@@ -48,7 +49,11 @@ class Pictures:
 
 def cleaned(track: ClipTrack, clip: Clip, pictures: Pictures, tracker: Tracker) -> ClipTrack:
     """Return `track` with the tracker's boxes, where both agree, in the shot of the surest frame."""
-    start = max(track.boxes, key=lambda frame: track.scores[frame])
+    given = {frame: box for frame, box in track.boxes.items() if frame < len(pictures) and usable(box)}
+    track = replace(track, boxes=given)
+    if not given:
+        return track
+    start = max(given, key=lambda frame: track.scores[frame])
     first, last = clip.shot(start)
     boxes: dict[int, Box] = {start: track.boxes[start]}
     for frames in (range(start + 1, last), range(start - 1, first - 1, -1)):
@@ -119,7 +124,8 @@ def clean_all(
     found: list[ClipTrack] = []
     for number, clip in enumerate(clips):
         pictures = Pictures(clip.shard(shards))
-        found += [cleaned(track, clip, pictures, tracker) for track in tracks if track.clip == clip.file]
+        kept = [cleaned(track, clip, pictures, tracker) for track in tracks if track.clip == clip.file]
+        found += [track for track in kept if len(track.boxes) >= SHORTEST]
         found += started(clip, pictures, tracker, np.random.default_rng([seed, number]), starts)
         pictures.close()
         report(number + 1, len(clips))

@@ -86,7 +86,15 @@ def read_clips(folder: Path) -> list[Clip]:
         raise SourceError(f"{folder / CLIPS}: every clip wants file, source and shots ({error!r})") from None
     lacking = [clip.file for clip in clips if not (folder / clip.file).is_file()]
     if lacking:
-        raise SourceError(f"{folder} lacks {lacking[0]} and {len(lacking) - 1} more clips that {CLIPS} names")
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        raise SourceError(f"{folder} lacks {lacking[0]}{more}, which {CLIPS} names")
+    for names, what in (
+        ([Path(clip.file).stem for clip in clips], "two clips are called"),
+        ([source for source, _ in dict.fromkeys((clip.source, clip.use) for clip in clips)], "two uses has the source"),
+    ):
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise SourceError(f"{folder / CLIPS}: {what} {twice[0]}: give each a name of its own")
     return clips
 
 
@@ -94,8 +102,11 @@ def read_tracks(folder: Path) -> list[ClipTrack]:
     """Return the tracks of tracks.json, none where there is none. Raises SourceError."""
     if not (folder / TRACKS).is_file():
         return []
+    listed = _json(folder / TRACKS)
+    if not isinstance(listed, list):
+        raise SourceError(f"{folder / TRACKS} holds no list of tracks")
     tracks = []
-    for number, one in enumerate(_json(folder / TRACKS)):
+    for number, one in enumerate(listed):
         try:
             frames = [int(frame) for frame in one["frames"]]
             boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in one["boxes"]]
@@ -176,10 +187,13 @@ def _rows(
 
 def _write_pictures(clip: Path, shard: Path) -> None:
     temporary = shard.with_name(shard.name + ".part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stored, open_source(clip) as source:
-        for number, frame in enumerate(source):
-            stored.writestr(member(number), _jpeg(frame.image))
-    temporary.replace(shard)
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as stored, open_source(clip) as source:
+            for number, frame in enumerate(source):
+                stored.writestr(member(number), _jpeg(frame.image))
+        temporary.replace(shard)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -65,13 +65,13 @@ class PairLoss:
 
     def __call__(self, net: SiameseNet, batch: PairBatch) -> Parts:
         """Return the loss."""
-        teacher = self.teacher
-        size = batch.size.to(teacher.device)
+        teacher, device = self.teacher, next(net.parameters()).device
         z, x = crops(batch, teacher.row, teacher.device)
         with torch.no_grad():
-            goal = teacher.net.search(x, *teacher.net.kernels(z, size))
-        z, x = crops(batch, self.student, teacher.device)
-        return self.of(net.search(x, *net.kernels(z, size)), goal, batch.present.to(teacher.device))
+            goal = teacher.net.search(x, *teacher.net.kernels(z, batch.size.to(teacher.device)))
+        z, x = crops(batch, self.student, device)
+        ours = net.search(x, *net.kernels(z, batch.size.to(device)))
+        return self.of(ours, [part.to(device) for part in goal], batch.present.to(device))
 
 
 class WholeLoss:

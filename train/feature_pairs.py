@@ -4,6 +4,7 @@ A folder of them holds the teacher's features of template and search crops, the 
 trained already, and which pairs show the same target.
 """
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,8 @@ def write_feature_pairs(
 ) -> None:
     """Write the features of `count` pairs to `folder`; whole or not at all. `student`: None: it has none of its own."""
     temporary = folder.with_name(folder.name + ".part")
-    temporary.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed run's may hold features of another kind
+    temporary.mkdir(parents=True)
     nets: dict[str, Featured] = {"teacher": teacher.featured}
     if student is not None:
         nets["own"] = student
@@ -80,6 +82,10 @@ class FeaturePairBatches:
             raise SourceError(
                 f"{folder} holds no pairs of features: name a folder that is not there yet ({error})"
             ) from None
+        if batch > len(self.present):
+            raise SourceError(
+                f"{folder} holds {len(self.present)} pairs, fewer than a batch of {batch}: take a smaller one"
+            )
         self.batch, self.seed, self.count = batch, seed, 0
 
     def state(self) -> dict[str, Any]:
@@ -91,13 +97,14 @@ class FeaturePairBatches:
         self.count = state["count"]
 
     def next(self) -> FeaturePairs:
-        """Return the next batch: pairs in any order, each once in a pass; half of the batches mirrored."""
+        """Return the next batch: pairs by chance, none of them twice; half of the batches mirrored."""
         rng = np.random.default_rng([self.seed, self.count])
         rows = np.sort(rng.choice(len(self.present), self.batch, replace=False))
         self.count += 1
         strange = rng.random(self.batch) < STRANGERS
-        templates = np.where(strange, np.roll(rows, 1), rows)
-        present = self.present[rows] & ~strange
+        # From half the batch away: neighbours on the disk are two pairs of the same two pictures.
+        templates = np.where(strange, np.roll(rows, self.batch // 2), rows)
+        present = self.present[rows] & (templates == rows)
         flip = bool(rng.random() < 0.5)
 
         def read(array: NDArray[np.float16], chosen: NDArray[np.int64]) -> Tensor:
@@ -112,12 +119,12 @@ class HeadLoss:
     """A student's heads towards the teacher's maps, both on features."""
 
     def __init__(self, teacher: Teacher, student: Row):
-        self.teacher, self.of = teacher.featured, map_loss(student)
+        self.teacher, self.device, self.of = teacher.featured, teacher.device, map_loss(student)
 
     def __call__(self, net: Featured, batch: FeaturePairs) -> Parts:
         """Return the loss."""
         with torch.no_grad():
-            z, x = batch.teacher
+            z, x = (part.to(self.device) for part in batch.teacher)
             goal = self.teacher.maps(x, z)
-        z, x = batch.own
-        return self.of(net.maps(x, z), goal, batch.present)
+        z, x = (part.to(self.device) for part in batch.own)
+        return self.of(net.maps(x, z), goal, batch.present.to(self.device))

@@ -29,7 +29,7 @@ def read_parts(path: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(prefix): value.float() if value.is_floating_point() else value
         for name, value in state.items()
-        if name.startswith(prefix)
+        if name.startswith(prefix) and isinstance(value, torch.Tensor)
     }
 
 
@@ -38,9 +38,10 @@ def load_parts(net: SiameseNet, named: str) -> None:
 
     Raises CheckpointError: nothing there, or nothing of this model in it.
     """
-    part, equals, name = named.rpartition("=")
-    prefix = f"{part}." if equals else ""
-    path = Path(name)
+    part, equals, name = named.partition("=")
+    if not equals or Path(named).exists():
+        part, name = "", named
+    prefix, path = f"{part}." if part else "", Path(name)
     state = {prefix + key: value for key, value in read_parts(path, prefix).items()}
     own = net.state_dict()
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}

@@ -66,6 +66,8 @@ class Session:
             raise UsageError(f"{out} holds a run already: go on with --resume, or name another folder")
         if options["device"] == "cuda" and not torch.cuda.is_available():
             raise UsageError("--device cuda, but PyTorch sees no CUDA device here: leave it out to train on the CPU")
+        if options["stage"] != "whole" and not options["teacher"]:
+            raise UsageError(f"--stage {options['stage']} is learned from a teacher: name one as --teacher")
         if options["cache"] and not options["teacher"] and self.row.build is not LightNet:
             raise UsageError(f"--cache needs a model with a frozen trunk, which {self.row.name} has not: leave it out")
 

@@ -92,7 +92,7 @@ def regression(ours: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
     x, y = (part.permute(0, 2, 3, 1).reshape(-1, part.shape[1]).double() for part in (ours, theirs))
     mean_x, mean_y = x.mean(0), y.mean(0)
     covariance = (x - mean_x).T @ (x - mean_x)
-    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
     turn = torch.linalg.solve(covariance + ridge, (x - mean_x).T @ (y - mean_y)).T
     left, values, right = torch.linalg.svd(turn)
     turn = left @ torch.diag(values.clamp(min=FLOOR * float(values.median()))) @ right

@@ -13,6 +13,7 @@ import torch
 from ..errors import UsageError
 from ..models.light import Trunk
 from ..models.network import SiameseNet
+from ..models.lightfc import LightFC
 from ..models.row import Row
 from ..models.slimfc import SlimFC
 from ..weights.shipped import shipped_weights
@@ -53,10 +54,10 @@ def taught(
 
 def start(net: SiameseNet, teacher: Teacher, batches: PairBatches, report: Report) -> None:
     """Begin a student that has a way to begin from its teacher; others keep what they were built with."""
-    if isinstance(net, SlimFC) and teacher.row.model == "lightfc":
+    if isinstance(net, SlimFC) and isinstance(teacher.net, LightFC):
         imagenet = Trunk()
         imagenet.load_state_dict(read_parts(shipped_weights(IMAGENET).path, "trunk."))
-        start_slimfc(net, imagenet, teacher, batches.next, report)
+        start_slimfc(net.to(teacher.device), imagenet.to(teacher.device), teacher, batches.next, report)
         batches.count = 0
 
 

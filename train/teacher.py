@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..engine.bundle import Bundle
 from ..engine.geometry import Geometry
 from ..engine.manifest import Graph
-from ..errors import UsageError
+from ..errors import ModelError, UsageError
 from ..models.folding import fold_norms
 from ..models.network import SiameseNet
 from ..models.registry import find
@@ -142,7 +142,10 @@ def read_teacher(named: str, student: Row) -> Teacher:
         row = recognise(checkpoint)
     else:
         model, _, variant = named.partition("/")
-        row = find(model, variant or None)
+        try:
+            row = find(model, variant or None)
+        except ModelError as error:
+            raise UsageError(f"--teacher {named}: no file is there, and {error}") from None
         if row.shipped is None:
             raise UsageError(
                 f"--teacher {named}: no file is there, and {row.name} ships no weights: name a file of them"

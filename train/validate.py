@@ -58,35 +58,32 @@ class Validation:
     """
 
     def __init__(self, out: Path, row: Row, folder: Path, runs: int):
-        if not sequences(folder):
-            raise SourceError(
-                f"{folder} holds no sequence to validate on: a folder each, with images and groundtruth.txt"
-            )
+        sequences(folder)  # raises where there is none
         self.out, self.row, self.folder, self.runs = out, row, folder, runs
         self.best: dict[int, float] = {}
         """Accuracy of each snapshot that is kept, by its step."""
+        self._judged: set[int] = set()
         self._process: BaseProcess | None = None
         self._step = 0
         self._read()
 
     def submit(self, step: int, net: nn.Module) -> None:
         """Keep the parameters of `net` and begin to judge them, when those before are judged."""
-        save(self._snapshot(step), {"net": net.state_dict(), "step": step})
         self.collect(wait=True)
-        self._start(step)
+        if step not in self._judged:
+            save(self._snapshot(step), {"net": net.state_dict(), "step": step})
+            self._start(step)
 
     def collect(self, *, wait: bool = False) -> None:
         """Take in what has been judged; with `wait`, all that is being judged and all that was left unjudged."""
         if self._process is not None and (wait or not self._process.is_alive()):
-            self._process.join()
-            self._process = None
             self._take()
-        if wait and self._process is None:
-            for path in sorted((self.out / SNAPSHOTS).glob("*.pt")):
-                step = int(path.stem)
-                if step not in self.best:
+        if wait:
+            snapshots = sorted(int(path.stem) for path in (self.out / SNAPSHOTS).glob("*.pt"))
+            for step in snapshots:
+                if step not in self._judged:
                     self._start(step)
-                    self.collect(wait=True)
+                    self._take()
 
     def best_state(self) -> dict[str, Tensor] | None:
         """Return the parameters of the best snapshot, None where none was judged."""
@@ -101,26 +98,29 @@ class Validation:
 
     def _start(self, step: int) -> None:
         self._step = step
-        arguments = (self.row.model, self.row.variant, self._snapshot(step), self.folder, self.runs, self._result)
+        snapshot = self._snapshot(step)
+        arguments = (self.row.model, self.row.variant, snapshot, self.folder, self.runs, snapshot.with_suffix(".json"))
         self._process = get_context("spawn").Process(target=_judge, args=arguments)
         self._process.start()
 
-    @property
-    def _result(self) -> Path:
-        return self.out / SNAPSHOTS / "result.json"
-
     def _take(self) -> None:
+        """Wait for the judgement that was begun last and write it down."""
+        assert self._process is not None
+        self._process.join()
+        self._process = None
+        result = self._snapshot(self._step).with_suffix(".json")
         try:
-            found: dict[str, float] = json.loads(self._result.read_text(encoding="utf-8"))
+            found: dict[str, float] = json.loads(result.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SourceError(f"{self._snapshot(self._step)} could not be judged on {self.folder}: see above") from None
-        self._result.unlink()
         mean = float(np.mean(list(found.values())))
         path = self.out / VALIDATION
         head = "" if path.exists() else "step,accuracy," + ",".join(found) + "\n"
         values = ",".join(f"{value:.4f}" for value in found.values())
         with path.open("a", encoding="utf-8") as stream:
             stream.write(f"{head}{self._step},{mean:.4f},{values}\n")
+        result.unlink()
+        self._judged.add(self._step)
         self.best[self._step] = mean
         self._prune()
 
@@ -135,6 +135,7 @@ class Validation:
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines()[1:]:
                 step, accuracy = line.split(",")[:2]
+                self._judged.add(int(step))
                 if self._snapshot(int(step)).exists():
                     self.best[int(step)] = float(accuracy)
 
