@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..bench.metrics import overlap
+from ..bench.ope import OnePass
 from ..engine.tracker import Tracker
 from .clips import SHORTEST, Clip, ClipTrack, member
 from .pairs import random_region
@@ -47,7 +48,7 @@ class Pictures:
         self._stored.close()
 
 
-def cleaned(track: ClipTrack, clip: Clip, pictures: Pictures, tracker: Tracker) -> ClipTrack:
+def cleaned(track: ClipTrack, clip: Clip, pictures: Pictures, tracker: OnePass) -> ClipTrack:
     """Return `track` with the tracker's boxes, where both agree, in the shot of the surest frame."""
     given = {frame: box for frame, box in track.boxes.items() if frame < len(pictures) and usable(box)}
     track = replace(track, boxes=given)
@@ -67,7 +68,7 @@ def cleaned(track: ClipTrack, clip: Clip, pictures: Pictures, tracker: Tracker) 
 
 
 def started(
-    clip: Clip, pictures: Pictures, tracker: Tracker, rng: np.random.Generator, count: int
+    clip: Clip, pictures: Pictures, tracker: OnePass, rng: np.random.Generator, count: int
 ) -> Iterator[ClipTrack]:
     """Yield tracks of regions of `clip` that are followed and come back; `count` are tried in every shot."""
     for first, last in clip.shots:
@@ -86,7 +87,7 @@ def started(
 
 
 def followed(
-    tracker: Tracker, pictures: Pictures, start: int, box: Box, frames: Sequence[int]
+    tracker: OnePass, pictures: Pictures, start: int, box: Box, frames: Sequence[int]
 ) -> Iterator[tuple[int, Box, float]]:
     """Yield frame, box and score of each of `frames`, from `box` in the frame `start`."""
     tracker.init(pictures[start], box)

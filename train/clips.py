@@ -90,11 +90,11 @@ def read_clips(folder: Path) -> list[Clip]:
         raise SourceError(f"{folder} lacks {lacking[0]}{more}, which {CLIPS} names")
     for names, what in (
         ([Path(clip.file).stem for clip in clips], "two clips are called"),
-        ([source for source, _ in dict.fromkeys((clip.source, clip.use) for clip in clips)], "two uses has the source"),
+        ([source for source, _ in dict.fromkeys((clip.source, clip.use) for clip in clips)], "two uses are stated for"),
     ):
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise SourceError(f"{folder / CLIPS}: {what} {twice[0]}: give each a name of its own")
+            raise SourceError(f"{folder / CLIPS}: {what} {twice[0]}: give each its own name")
     return clips
 
 
