@@ -13,6 +13,16 @@ from ..engine.geometry import exemplar_side
 from .tracks import Box, Image
 
 EXEMPLAR = 127
+GAIN, TINT, LIFT = (0.75, 1.25), (0.92, 1.08), (-20.0, 20.0)
+"""Of a crop that is recoloured: factor, a factor of each colour, and what is added."""
+NOISE = (2.0, 10.0)
+"""Standard deviation, grey levels."""
+COARSE, TIMES = 0.4, (1.3, 3.0)
+"""Share of blurred crops that lose resolution, and how many times; the others are smeared along a line."""
+LENGTHS = (3, 14)
+"""Pixels of that line: first, and one past the last."""
+GREY = (0.114, 0.587, 0.299)
+"""Weights of blue, green and red. Source: OpenCV, ITU-R BT.601."""
 
 
 @dataclass(frozen=True)
@@ -109,31 +119,40 @@ def degrade(crop: Image, rule: Augment, rng: np.random.Generator) -> Image:
     if rng.random() < rule.blur:
         crop = _blurred(crop, rng)
     if rng.random() < rule.colour:
-        gain = rng.uniform(0.75, 1.25) * rng.uniform(0.92, 1.08, 3)
-        lift = rng.uniform(-20, 20)
+        gain = rng.uniform(*GAIN) * rng.uniform(*TINT, 3)
+        lift = rng.uniform(*LIFT)
         crop = np.clip(crop.astype(np.float32) * gain + lift, 0, 255).astype(np.uint8)
     if rng.random() < rule.grey:
         grey = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
         crop = np.repeat(np.asarray(grey, np.uint8)[:, :, None], 3, 2)
     if rng.random() < rule.noise:
-        noise = rng.standard_normal(crop.shape[:2], np.float32)[:, :, None] * rng.uniform(2, 10)
+        noise = rng.standard_normal(crop.shape[:2], np.float32)[:, :, None] * rng.uniform(*NOISE)
         crop = np.clip(crop + noise, 0, 255).astype(np.uint8)
     return np.asarray(crop, np.uint8)
 
 
 def _blurred(crop: Image, rng: np.random.Generator) -> Image:
-    if rng.random() < 0.4:
-        small = max(8, int(crop.shape[0] / rng.uniform(1.3, 3)))
+    if rng.random() < COARSE:
+        small = coarse(crop.shape[0], rng.uniform(*TIMES))
         low = cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA)
         return np.asarray(cv2.resize(low, crop.shape[1::-1]), np.uint8)
-    length = int(rng.integers(3, 14))
+    length = int(rng.integers(*LENGTHS))
+    return np.asarray(cv2.filter2D(crop, -1, smear(length, rng.uniform(0, np.pi))), np.uint8)
+
+
+def coarse(pixels: int, times: float) -> int:
+    """Return the pixels that are left of a crop's side of `pixels`."""
+    return max(8, int(pixels / times))
+
+
+def smear(length: int, angle: float) -> NDArray[np.float32]:
+    """Return the kernel [length, length] of what moves along a line while it is taken; `angle` in radians."""
     line = np.zeros((length, length), np.float32)
-    angle = rng.uniform(0, np.pi)
     end = (length - 1) / 2 * np.array([np.cos(angle), np.sin(angle)])
     middle = (length - 1) / 2
     a, b = np.rint(middle - end).astype(int), np.rint(middle + end).astype(int)
     cv2.line(line, (int(a[0]), int(a[1])), (int(b[0]), int(b[1])), 1.0)
-    return np.asarray(cv2.filter2D(crop, -1, line / line.sum()), np.uint8)
+    return np.asarray(line / line.sum(), np.float32)
 
 
 def _distract(crop: Image, target: NDArray[np.float32], other: Image, rng: np.random.Generator) -> None:

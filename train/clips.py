@@ -147,7 +147,7 @@ def write_index(out: Path, clips: Sequence[Clip], tracks: Sequence[ClipTrack]) -
         with zipfile.ZipFile(shard) as stored:
             frames = len(stored.namelist())
             first = decoded(stored.read(member(0)), str(shard))
-        rows += _rows(clip, shard.name, frames, (first.shape[1], first.shape[0]), of_clip[clip.file])
+        rows += index_rows(clip, shard.name, frames, (first.shape[1], first.shape[0]), of_clip[clip.file])
     uses = {row["source"]: row.pop("use") for row in rows}
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS)
@@ -157,9 +157,10 @@ def write_index(out: Path, clips: Sequence[Clip], tracks: Sequence[ClipTrack]) -
     write_text(out / INDEX, text.getvalue())
 
 
-def _rows(
+def index_rows(
     clip: Clip, shard: str, frames: int, size: tuple[int, int], tracks: Sequence[ClipTrack]
 ) -> Iterator[dict[str, Any]]:
+    """Yield the rows of one clip of `frames` pictures of `size`, width and height: its shots, and `tracks` of it."""
     width, height = size
     common = {"shard": shard, "kind": "video", "width": width, "height": height, "use": clip.use}
     for number, (first, last) in enumerate(clip.shots):

@@ -5,6 +5,7 @@ import csv
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -54,16 +55,26 @@ class Judge(Protocol):
 class Settings:
     """How long and how. `ema`: decay of the averaged parameters, which are the ones that are validated and kept.
 
-    `checkpoint_every`, `validate_every`, `log_every`: steps. `amp`: bfloat16 on the CPU, float16 on CUDA.
+    It ends after `steps` or `seconds` of training, whichever come first; the rate follows that.
+    `checkpoint_every`, `validate_every`, `log_every`: steps; `checkpoint_seconds`: as well after so many.
+    `amp`: in `half`; None: bfloat16 on the CPU, float16 on CUDA.
     """
 
     steps: int
+    seconds: float = inf
     ema: float = 0.998
     checkpoint_every: int = 200
+    checkpoint_seconds: float = inf
     validate_every: int = 0
     log_every: int = 20
     device: str = "cpu"
     amp: bool = False
+    half: torch.dtype | None = None
+
+    @property
+    def reduced(self) -> torch.dtype:
+        """The type that `amp` computes in."""
+        return self.half or (torch.float16 if self.device == "cuda" else torch.bfloat16)
 
 
 class Run:
@@ -78,52 +89,69 @@ class Run:
         if settings.amp and settings.device == "cpu":
             quick_on_cpu(self.net)
         self.optimiser = _optimiser(net, self.schedule, set(self.fixed))
-        self.scaler = torch.amp.GradScaler(settings.device, enabled=settings.amp and settings.device == "cuda")
-        self.step, self.seconds = 0, 0.0
+        scaled = settings.amp and settings.device == "cuda" and settings.reduced == torch.float16
+        self.scaler = torch.amp.GradScaler(settings.device, enabled=scaled)
+        self.step, self.seconds, self.saved = 0, 0.0, 0.0
 
-    def resume(self) -> None:
-        """Go on from the newest checkpoint in the folder. Raises CheckpointError."""
-        state = load(self.out / LATEST, self.settings.device)
+    @property
+    def done(self) -> float:
+        """How much of the run is done, 0 to 1."""
+        steps, seconds = self.settings.steps, self.settings.seconds
+        return 1.0 if self.step >= steps or self.seconds >= seconds else max(self.step / steps, self.seconds / seconds)
+
+    def resume(self, path: Path | None = None) -> None:
+        """Go on from a checkpoint, without `path` from the newest one in the folder. Raises CheckpointError."""
+        path = path or self.out / LATEST
+        state = load(path, self.settings.device)
         try:
             self.net.load_state_dict(state["net"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.scaler.load_state_dict(state["scaler"])
         except (KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{self.out / LATEST} does not fit this model: {error}") from None
+            raise CheckpointError(f"{path} does not fit this model: {error}") from None
         self.batches.restore(state["batches"])
         restore_random(state["random"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self.saved = self.seconds
         _truncate(self.out / METRICS, self.step)
 
     def train(
-        self, judge: Judge | None = None, progress: Callable[[int, dict[str, float]], None] | None = None
+        self,
+        judge: Judge | None = None,
+        progress: Callable[[int, dict[str, float]], None] | None = None,
+        until: float = inf,
     ) -> None:
-        """Run to the last step. Raises TrkError if the loss is no longer finite; the last checkpoint is kept then."""
+        """Run to the end, or pause at a checkpoint after `until` seconds of training.
+
+        Raises TrkError if the loss is no longer finite; the last checkpoint is kept then.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         sums: dict[str, float] = {}
+        since = 0
         with forward_gradients():
-            while self.step < self.settings.steps:
+            while self.done < 1 and self.seconds < until:
                 started = perf_counter()
                 parts = self._advance()
                 self.seconds += perf_counter() - started
+                since += 1
                 for name, value in parts.items():
                     sums[name] = sums.get(name, 0.0) + value
                 every = self.settings.log_every
-                if self.step % every == 0 or self.step == self.settings.steps:
-                    since = (self.step - 1) % every + 1
+                last = self.done >= 1 or self.seconds >= until
+                if self.step % every == 0 or last:
                     means = {name: value / since for name, value in sums.items()}
                     self._log({**means, "rate": self._rate(), "seconds": self.seconds})
-                    sums = {}
+                    sums, since = {}, 0
                     if judge:
                         judge.collect()
                     if progress:
                         progress(self.step, means)
-                last = self.step == self.settings.steps
                 every = self.settings.validate_every
                 if judge and every and (self.step % every == 0 or last):
                     judge.submit(self.step, self.average)
-                if self.step % self.settings.checkpoint_every == 0 or last:
+                due = self.seconds - self.saved >= self.settings.checkpoint_seconds
+                if self.step % self.settings.checkpoint_every == 0 or due or last:
                     self.checkpoint()
         if judge:
             judge.collect(wait=True)
@@ -143,16 +171,16 @@ class Run:
                 "seconds": self.seconds,
             },
         )
+        self.saved = self.seconds
 
     def _advance(self) -> dict[str, float]:
         settings, net = self.settings, self.net
-        progress = self.step / settings.steps
+        progress = self.done
         net.train()
         set_learning(net, self.schedule, progress, self.fixed)
         for group in self.optimiser.param_groups:
             group["lr"] = self.schedule.at(progress) * group["factor"]
-        kind = torch.float16 if settings.device == "cuda" else torch.bfloat16
-        with torch.autocast(settings.device, kind) if settings.amp else nullcontext():
+        with torch.autocast(settings.device, settings.reduced) if settings.amp else nullcontext():
             parts = self.loss(net, self.batches.next())
         loss = parts["loss"]
         if not torch.isfinite(loss):

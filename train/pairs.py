@@ -176,10 +176,16 @@ def pixels(crops: Tensor, channels: str, device: torch.device) -> Tensor:
 def random_region(image: Image, rng: np.random.Generator) -> Box:
     """Return a box that may stand for an object: a tenth to a half of the picture's shorter side, 1 to 3 at most."""
     height, width = image.shape[:2]
-    side = min(height, width) * rng.uniform(0.1, 0.5)
-    ratio = np.exp(rng.uniform(-1, 1) * np.log(3) / 2)
-    w, h = min(side * ratio, width * 0.9), min(side / ratio, height * 0.9)
-    return float(rng.uniform(0, width - w)), float(rng.uniform(0, height - h)), float(w), float(h)
+    x, y, w, h = regions(np.array([width, height], np.float64), rng.random(4))
+    return float(x), float(y), float(w), float(h)
+
+
+def regions(sizes: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return `random_region` x, y, w, h [..., 4] of pictures of w, h `sizes` [..., 2], by `chance` [..., 4] of 0..1."""
+    side = sizes.min(-1) * (0.1 + 0.4 * chance[..., 0])
+    ratio = np.exp((2 * chance[..., 1] - 1) * np.log(3) / 2)
+    box = np.minimum(np.stack([side * ratio, side / ratio], -1), sizes * 0.9)
+    return np.concatenate([chance[..., 2:] * (sizes - box), box], -1)
 
 
 def sampling_for(search_shift: float, **changes: Any) -> Sampling:

@@ -9,6 +9,8 @@ from ..models.network import SiameseNet
 
 IMAGENET = "mobilenetv2_imagenet.safetensors"
 """ImageNet weights of MobileNetV2, which ship with trk."""
+OWN = "not stated: trained with trk-train"
+"""Licence of weights trained here."""
 
 
 def read_parts(path: Path, prefix: str = "") -> dict[str, torch.Tensor]:
@@ -48,3 +50,20 @@ def load_parts(net: SiameseNet, named: str) -> None:
     if not fitting:
         raise CheckpointError(f"{path} has no parameter of this model{f' in {part}' if part else ''}: is it another's?")
     net.load_state_dict(fitting, strict=False)
+
+
+def write_weights(
+    path: Path, state: dict[str, torch.Tensor], half: bool = True, about: dict[str, str] | None = None
+) -> None:
+    """Write parameters as safetensors, kernels as float16 where `half`; counters of batch norms are left out.
+
+    `about`: what `trk-export` is to read of them. Raises CheckpointError; the file is there whole or not at all.
+    """
+    from ..weights.checkpoint import write_safetensors
+
+    kept = {
+        name: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
+        for name, value in state.items()
+        if not name.endswith("num_batches_tracked")
+    }
+    write_safetensors(path, kept, about)

@@ -1,8 +1,12 @@
 """How large a target shows in the crops of a model: what its geometry says, for crops that are cut in training."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..engine.geometry import Extent, Geometry
 from ..engine.manifest import Search
 from ..engine.target import Motion
+from ..errors import UsageError
 from .tracks import Box, Image
 
 Scale = tuple[float, float]
@@ -25,6 +29,17 @@ class Scales:
     def search(self, image: Image, box: Box) -> Scale:
         """Return the scale of the search crop of a target that fills `box`."""
         return _scale(self.search_size, self._motion.search_extent(self._motion.start(box, BLACK, _size(image)), 0))
+
+
+def square_scales(geometry: Geometry, sides: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the scales [N], of template and search crops alike, of many targets of w, h `sides` [N, 2].
+
+    Raises UsageError where the crops of `geometry` are no plain squares around a target as it is.
+    """
+    if geometry.box_context or geometry.round_exemplar or geometry.limits.whole_pixels:
+        raise UsageError("crops of this model are no plain squares: it can't be trained on pictures kept on a device")
+    context = geometry.context_amount * sides.sum(1, keepdims=True)
+    return np.asarray(geometry.exemplar_size / np.sqrt((sides + context).prod(1)), np.float64)
 
 
 BLACK = (0.0, 0.0, 0.0)

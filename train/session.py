@@ -23,7 +23,7 @@ from .lessons import lessons
 from .light import light_loss
 from .loop import Batches, Loss, Run, Settings
 from .pairs import PairBatches, Sampling, sampling_for
-from .parts import IMAGENET, load_parts
+from .parts import IMAGENET, OWN, load_parts, write_weights
 from .plot import plot
 from .samples import Plan
 from .schedule import schedule_for
@@ -34,8 +34,6 @@ from .validate import Validation
 
 OPTIONS = "options.json"
 WEIGHTS = "weights.safetensors"
-OWN = "not stated: trained with trk-train"
-"""Licence of weights trained here."""
 
 
 def write_options(out: Path, options: dict[str, Any]) -> None:
@@ -146,20 +144,3 @@ class Session:
             write_round(path, net, boxed, number + 1000 * self.options["seed"], Plan(), report, objects)
         rounds = Rounds(self.options["cache"], self.options["rounds"])
         return FeatureBatches(rounds, self.options["batch"], self.options["seed"]), light_loss
-
-
-def write_weights(
-    path: Path, state: dict[str, torch.Tensor], half: bool = True, about: dict[str, str] | None = None
-) -> None:
-    """Write parameters as safetensors, kernels as float16 where `half`; counters of batch norms are left out.
-
-    `about`: what `trk-export` is to read of them.
-    """
-    from safetensors.torch import save_file
-
-    kept = {
-        name: (value.half() if half and value.is_floating_point() and value.ndim > 1 else value).contiguous()
-        for name, value in state.items()
-        if not name.endswith("num_batches_tracked")
-    }
-    save_file(kept, str(path), about)

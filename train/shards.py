@@ -3,8 +3,9 @@
 import csv
 import json
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..errors import SourceError
 from .tracks import Frame, Track, usable
@@ -28,9 +29,15 @@ def read_shards(folder: Path, uses: Collection[str] = ("permissive", "web")) -> 
             allowed = {source["id"] for source in listed if source["use"] in uses}
     except (OSError, ValueError, KeyError) as error:
         raise SourceError(f"{folder} is no folder of shards with {INDEX}: {error}") from None
+    return tracks_of(rows, folder, allowed)
+
+
+def tracks_of(rows: Iterable[Mapping[str, Any]], folder: Path, allowed: Collection[str] | None = None) -> list[Track]:
+    """Return the tracks of an index's rows; `folder`: where the shards lie, `allowed`: sources, None: all."""
     frames: defaultdict[tuple[str, str, str], list[Frame]] = defaultdict(list)
     for row in rows:
-        box = (float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])) if row["x"] else None
+        boxed = row.get("x") not in ("", None)
+        box = (float(row["x"]), float(row["y"]), float(row["w"]), float(row["h"])) if boxed else None
         if (allowed is None or row["source"] in allowed) and (box is None or usable(box, 3.0)):
             path = folder / row["shard"]
             frames[row["track"], row["source"], row["kind"]].append(
