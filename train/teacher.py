@@ -16,6 +16,7 @@ from ..engine.bundle import Bundle
 from ..engine.geometry import Geometry
 from ..engine.manifest import Graph
 from ..errors import ModelError, UsageError
+from ..export.onnx_graph import MAP_PREFIX
 from ..models.folding import fold_norms
 from ..models.network import SiameseNet
 from ..models.registry import find
@@ -72,8 +73,8 @@ class BundleNet(SiameseNet):
         super().__init__()
         manifest = bundle.manifest
         template, search = manifest.template, manifest.searches[0]
-        outputs = [tensor.name for tensor in search.outputs]
-        if any(name not in outputs for name in map_names):
+        self.outputs = [f"{MAP_PREFIX}{name}" for name in map_names]
+        if not {*self.outputs} <= {tensor.name for tensor in search.outputs}:
             raise UsageError(f"--teacher {bundle.path} keeps its maps to itself: export it with --maps")
         self.map_names = tuple(map_names)
         self.kernel_names = tuple(tensor.name for tensor in template.outputs)
@@ -99,7 +100,7 @@ class BundleNet(SiameseNet):
                 name: values[number] for name, values in zip(self.kernel_names, known, strict=True)
             }
             feed |= {"crop": crop, "size": size, "params": self._params}
-            found.append(self._search.run(list(self.map_names), feed))
+            found.append(self._search.run(self.outputs, feed))
         return _joined(found)
 
 
