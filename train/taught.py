@@ -25,7 +25,6 @@ from .parts import IMAGENET, read_parts
 from .start import start_slimfc
 from .teacher import Featured, Teacher
 
-STAGES = ("trunk", "heads", "whole")
 SAMPLE = 1 << 40
 """Number of a batch that no run reaches, by which features are scaled."""
 
