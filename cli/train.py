@@ -44,10 +44,10 @@ Examples:
 )
 @click.option(
     "--stage",
-    type=click.Choice(["trunk", "heads", "whole"]),
+    type=click.Choice(["trunk", "heads", "both", "whole"]),
     default="whole",
     show_default=True,
-    help="With --teacher: what learns. trunk: features alone; heads: on features of --cache.",
+    help="With --teacher, what learns: trunk, heads (on features that --cache keeps), both apart, or the whole.",
 )
 @click.option("--steps", default=20000, show_default=True, help="Batches to learn from.")
 @click.option("--batch", default=32, show_default=True, help="Pairs a batch.")

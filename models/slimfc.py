@@ -17,12 +17,14 @@ from . import correlation
 from .ban import PIXELS, ChannelAttention
 from .imagenet import Normalise
 from .light import Block
-from .lightfc import CHANNELS, SURE
+from .lightfc import CHANNELS, SURE, CentreStep
 from .network import SiameseNet
 
 STAGES = ((6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 1, 1), (4, 96, 2, 1))
 """Expansion, channels, blocks and stride. MobileNetV2's from the third on, but for the last two blocks, which are a
 third narrower inside."""
+TRAINED = 256
+"""Side of the search crops of training, of which sizes are shares whatever the crop."""
 STEM = 24
 """Channels of MobileNetV2's second stage, stride 4, and of what stands for it here."""
 RARE = 1 / 64
@@ -140,3 +142,9 @@ class SlimFC(SiameseNet):
         """Return what `search` does, of what `features` gave."""
         score, size, offset = self.head(features, kernels[0])
         return score.float().sigmoid().clamp(*SURE), size.float().sigmoid().clamp(*SURE), offset
+
+
+def slimfc_step(side: int, search_size: int) -> CentreStep:
+    """Return the step of maps of `side` cells."""
+    del search_size
+    return CentreStep(side, TRAINED)

@@ -106,6 +106,18 @@ def long_trk(long_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return _zipped(long_bundle, tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def light_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the light SiamRPN++, whose weights ship: six kernels, a correlation by one of them."""
+    from trk.export.bundle import export_bundle
+    from trk.export.weights import choose
+
+    out = tmp_path_factory.mktemp("light") / "bundle"
+    row, net, weights = choose("siamrpnpp", "light", None)
+    export_bundle(row, out, net, weights)
+    return out
+
+
 @pytest.fixture
 def bundle_copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     """A bundle's folder that a test may damage."""

@@ -75,10 +75,13 @@ class PairLoss:
 
 
 class WholeLoss:
-    """The maps and the features of a student whose features have the form of the teacher's."""
+    """The maps and the features of a student whose features have the form of the teacher's.
 
-    def __init__(self, teacher: Teacher, student: Row, features: FeatureLoss):
-        self.teacher, self.of, self.features = teacher, map_loss(student), features
+    `apart`: the trunk learns from the features alone and the heads from the maps, on features as they come.
+    """
+
+    def __init__(self, teacher: Teacher, student: Row, features: FeatureLoss, *, apart: bool = False):
+        self.teacher, self.of, self.features, self.apart = teacher, map_loss(student), features, apart
 
     def __call__(self, net: Featured, batch: PairBatch) -> Parts:
         """Return the loss."""
@@ -88,7 +91,8 @@ class WholeLoss:
             theirs = [teacher.featured.features(part) for part in pair]
             goal = teacher.featured.maps(theirs[1], theirs[0])
         ours = [net.features(part) for part in pair]
-        parts = self.of(net.maps(ours[1], ours[0]), goal, batch.present.to(teacher.device))
+        z, x = (part.detach() for part in ours) if self.apart else ours
+        parts = self.of(net.maps(x, z), goal, batch.present.to(teacher.device))
         feature = self.features.of(ours, theirs)
         return {**parts, "loss": parts["loss"] + FEATURE_WEIGHT * feature, "features": feature.detach()}
 

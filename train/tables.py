@@ -31,12 +31,11 @@ from ..errors import TrkError
 from ..export.bundle import export_bundle
 from ..export.weights import choose
 from ..weights.clips import sample
-from ..weights.shipped import HERE, default_bundle
+from ..weights.shipped import BUNDLES, default_bundle
 from .report import area_under_roc, judged, plot, table
 
-SHIPPED = {"untrained": ("matching", "mobilenetv2"), "light": ("siamrpnpp", "light"), "small": ("siamrpnpp", "small")}
-"""Column: model and variant in the registry."""
-INT8 = "siamrpnpp_light_int8.trk"
+SHIPPED = {"untrained": ("matching", "mobilenetv2"), "light": ("siamrpnpp", "light")}
+"""Column: model and variant in the registry, beside the bundles that ship."""
 PEERS = ("opencv:kcf", "opencv:mil", "opencv:csrt")
 FRAMES = 60
 
@@ -56,8 +55,7 @@ def specs(folder: Path, nanotrack: Path | None, nanotrack_presets: tuple[str, ..
         row, net, provenance = choose(model, variant, weights)
         export_bundle(row, folder / label, net, provenance, preset=preset)
         found.append(bundle_spec(folder / label, label, threads=1))
-    default = bundle_spec(default_bundle(), "default", threads=1)  # light, calibrated, so that its template is updated
-    return [default, *found, bundle_spec(HERE / INT8, "light INT8", threads=1)]
+    return [*(bundle_spec(default_bundle(name), name, threads=1) for name in BUNDLES), *found]
 
 
 def accuracy(folder: Path, trackers: list[Spec], store: Store) -> tuple[dict[str, list[Run]], dict[str, str]]:

@@ -1,7 +1,8 @@
 """A run with a teacher: what its batches and its loss are, stage by stage.
 
 trunk: the student's features towards the teacher's. heads: the heads towards the teacher's maps, on features that are
-kept. whole: everything, maps and features, or maps alone where the features have other forms.
+kept. both: trunk and heads at once, each by its own loss. whole: everything by both losses, or by the maps alone where
+the features have other forms.
 """
 
 from collections.abc import Callable
@@ -12,8 +13,8 @@ import torch
 
 from ..errors import UsageError
 from ..models.light import Trunk
-from ..models.network import SiameseNet
 from ..models.lightfc import LightFC
+from ..models.network import SiameseNet
 from ..models.row import Row
 from ..models.slimfc import SlimFC
 from ..weights.shipped import shipped_weights
@@ -48,7 +49,9 @@ def taught(
     if not _alike(net, teacher, batches):
         raise UsageError(f"--stage {stage}: the features of {row.name} and {teacher.row.name} have other forms")
     features = FeatureLoss(teacher, batches.make(SAMPLE))
-    return batches, features if stage == "trunk" else WholeLoss(teacher, row, features)
+    if stage == "trunk":
+        return batches, features
+    return batches, WholeLoss(teacher, row, features, apart=stage == "both")
 
 
 def start(net: SiameseNet, teacher: Teacher, batches: PairBatches, report: Report) -> None:

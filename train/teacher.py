@@ -159,9 +159,9 @@ def read_teacher(named: str, student: Row) -> Teacher:
 
 
 def _check(named: str, row: Row, geometry: Geometry, size: int, student: Row) -> None:
-    if row.step is not student.step:
+    if row.family != student.family:
         raise UsageError(
-            f"--teacher {named} is {row.name}, whose maps are no lesson for {student.name}: take one of its step"
+            f"--teacher {named} is {row.name}, whose maps are no lesson for {student.name}: take one of its kind"
         )
     wanted = Geometry.model_validate(student.geometry)
     shown = (geometry.template_size, geometry.exemplar_size, geometry.context_amount, geometry.box_context, size)

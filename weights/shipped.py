@@ -7,13 +7,13 @@ from typing import NamedTuple
 from ..errors import BundleError, CheckpointError
 
 HERE = Path(__file__).parent
-BUNDLES = {"default": "default.trk", "int8": "siamrpnpp_light_int8.trk"}
+BUNDLES = {"default": "default.trk", "int8": "slimfc_int8.trk", "small": "slimfc_small.trk"}
 """What ships, by the names that `--bundle` takes."""
 _FIELD = re.compile(r"^(Licence|Notice): (.+)$", re.MULTILINE)
 
 
 def default_bundle(name: str = "default") -> Path:
-    """Return the path of the bundle that is used when none is named, or of another that ships: "int8"."""
+    """Return the path of the bundle that is used when none is named, or of another that ships: "int8", "small"."""
     if name not in BUNDLES:
         raise BundleError(f"no bundle {name!r} ships with trk: it has {', '.join(BUNDLES)}")
     path = HERE / BUNDLES[name]

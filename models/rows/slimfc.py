@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from ..lightfc import CentreStep
 from ..row import Row, SearchSize
-from ..slimfc import SlimFC
+from ..slimfc import SlimFC, slimfc_step
 
 BASE = Row(
     model="slimfc",
@@ -14,10 +13,11 @@ BASE = Row(
     source="trk",
     family="centre",
     build=SlimFC,
-    step=CentreStep,
+    step=slimfc_step,
     searches=(SearchSize(256),),
-    params={"penalty_k": 0.0, "window_influence": 1.0, "lr": 1.0},
+    params={"penalty_k": 0.0, "window_influence": 1.0, "lr": 0.8},
     channels="RGB",
+    shipped="slimfc.safetensors",
     geometry={
         "template_size": 128,
         "exemplar_size": 64,
@@ -25,6 +25,8 @@ BASE = Row(
         "crop": {"fill": "black", "recentre": True},
         "limits": {"min_size": 4},
     },
+    template_rate=0.1,
+    on_lost="search",
 )
 
 ROWS = (

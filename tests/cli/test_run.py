@@ -158,7 +158,7 @@ def test_a_run_that_keeps_nothing_says_so(trk_run, clip, tiny_trk, kept):
 def test_what_ships_has_names(trk_run, clip, tmp_path):
     boxes = tmp_path / "b.json"
     assert trk_run(clip.video, "--init", clip.init, "--end", 1, "--bundle", "default", "--boxes", boxes)[0] == 0
-    assert json.loads(boxes.read_text())["variant"] == "light"
+    assert json.loads(boxes.read_text())["variant"] == "base"
 
 
 def test_a_single_image_is_a_video_of_one_frame(trk_run, clip, tiny_trk, tmp_path):

@@ -11,9 +11,9 @@ from trk.weights.shipped import default_bundle, shipped_weights
 
 
 def test_weights_that_ship_are_those_of_the_default_bundle():
-    row, net, provenance = choose("siamrpnpp", "light", None)
+    row, net, provenance = choose("slimfc", None, None)
     shipped = Bundle(default_bundle()).manifest.weights
-    assert (row.model, row.variant) == ("siamrpnpp", "light")
+    assert (row.model, row.variant) == ("slimfc", "base")
     assert (provenance.origin, provenance.sha256, provenance.licence) == ("shipped", shipped.sha256, shipped.licence)
     tensors = read_checkpoint(shipped_weights(row.shipped).path).tensors
     state = net.state_dict()

@@ -17,11 +17,11 @@ from trk.weights.shipped import default_bundle
 
 
 def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, light_bundle: Path
 ) -> None:
     monkeypatch.setattr("trk.train.quantise.CROPS", 12)
     tracks = moving_squares(tmp_path / "data", tracks=2)
-    manifest = quantise(default_bundle(), tmp_path / "int8", tracks)
+    manifest = quantise(light_bundle, tmp_path / "int8", tracks)
     assert manifest.precision == "int8"
     opened = Bundle(tmp_path / "int8")
     model = onnx.load_from_string(opened.read("search.onnx"))
@@ -33,7 +33,7 @@ def test_an_int8_bundle_keeps_its_correlation_in_float_and_its_boxes_near(
     assert sum(node.op_type == "DequantizeLinear" for node in model.graph.node) > 20
 
     found = []
-    for bundle in (default_bundle(), tmp_path / "int8"):
+    for bundle in (light_bundle, tmp_path / "int8"):
         tracker = Tracker(bundle, threads=1)
         images = [Images().read(frame) for frame in tracks[0].frames]
         tracker.init(images[0], tracks[0].frames[0].box or ())

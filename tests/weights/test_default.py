@@ -6,7 +6,7 @@ import pytest
 
 from trk.engine.bundle import Bundle
 from trk.models.registry import find
-from trk.weights.shipped import HERE, default_bundle, shipped_weights
+from trk.weights.shipped import BUNDLES, HERE, default_bundle, shipped_weights
 
 LIMIT = 15 * 2**20
 
@@ -18,7 +18,7 @@ def manifest_of(path):
 
 
 def test_the_default_is_what_the_models_name_alone_exports():
-    row = find("siamrpnpp")
+    row = find("slimfc")
     manifest = manifest_of(default_bundle())
     assert (manifest.model, manifest.variant) == (row.model, row.variant)
     assert manifest.params == dict(row.params)
@@ -26,10 +26,10 @@ def test_the_default_is_what_the_models_name_alone_exports():
     assert [search.size for search in manifest.searches] == [search.size for search in row.searches]
 
 
-@pytest.mark.parametrize("name", ["default.trk", "siamrpnpp_light_int8.trk"])
+@pytest.mark.parametrize("name", BUNDLES.values())
 def test_a_shipped_bundle_was_made_of_the_weights_that_ship_and_is_calibrated(name):
     manifest = manifest_of(HERE / name)
-    shipped = shipped_weights(find("siamrpnpp").shipped)
+    shipped = shipped_weights(find("slimfc").shipped)
     assert manifest.weights.sha256 == hashlib.sha256(shipped.path.read_bytes()).hexdigest()
     assert manifest.weights.licence == shipped.licence
     assert manifest.calibration is not None

@@ -21,8 +21,8 @@ def test_an_installation_without_its_default_bundle_says_so(empty):
 def test_what_ships_has_names():
     found = [shipped.default_bundle(name) for name in shipped.BUNDLES]
     assert found[0] == shipped.default_bundle()
-    assert len(set(found)) == 2
-    with pytest.raises(BundleError, match="it has default, int8"):
+    assert len(set(found)) == 3
+    with pytest.raises(BundleError, match="it has default, int8, small"):
         shipped.default_bundle("int4")
 
 

@@ -25,7 +25,6 @@ from trk.engine.manifest import Tensor
 from trk.engine.policy import POLICIES
 from trk.engine.stateless import Step
 from trk.errors import TrkError
-from trk.weights.shipped import bundle_path
 
 MOST_CALLS = 140
 """Of functions, Python's and C's, in a frame of the tiny bundle, whose searches have three crops."""
@@ -208,8 +207,8 @@ def test_stretches_of_one_type_are_mixed_in_one_launch():
     assert layout.size == 2560
 
 
-def test_kernels_of_another_template_come_to_a_search_in_one_copy(runtime, clip, tmp_path):
-    bundle = changed(bundle_path(None), tmp_path / "shipped.trk")
+def test_kernels_of_another_template_come_to_a_search_in_one_copy(runtime, clip, light_bundle):
+    bundle = light_bundle
     tracker, plain = on_gpu(bundle, runtime), Tracker(bundle, threads=1)
     assert len(tracker.manifest.template.outputs) > 1
     for box in clip.boxes[:2]:
