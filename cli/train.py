@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from .. import __version__
 from ..errors import BackendError, UsageError
@@ -70,7 +71,9 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
     from ..train.session import WEIGHTS, Session, read_options, write_options
 
     if resume:
-        options = read_options(out)
+        _refuse_others(options)
+        # Options that came after a run was begun have their defaults in it.
+        options |= read_options(out)
     elif not options["model"]:
         raise UsageError("no model: name one as --model (trk-export --list shows all)")
     elif not options["data"]:
@@ -97,6 +100,17 @@ def command(out: Path, resume: bool, quiet: bool, **options: Any) -> int:
         console.print(f"a bundle of it: trk-export --weights {out / WEIGHTS} --out tracker.trk", soft_wrap=True)
     click.echo(str(out))
     return 0
+
+
+def _refuse_others(options: dict[str, Any]) -> None:
+    """Raise UsageError where an option was given that a run has from its start."""
+    context = click.get_current_context()
+    given = [name for name in options if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given:
+        words = next(parameter.opts[0] for parameter in context.command.params if parameter.name == given[0])
+        raise UsageError(
+            f"--resume goes on with the options of the run's start: leave {words} out, or begin another run"
+        )
 
 
 def _require_torch() -> None:

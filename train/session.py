@@ -51,6 +51,8 @@ def read_options(out: Path) -> dict[str, Any]:
         raise CheckpointError(f"{out} holds no run of trk-train to go on with: start without --resume") from None
     for name in ("val", "cache"):
         options[name] = Path(options[name]) if options[name] else None
+    if not isinstance(options["init"], list):  # before --init could be given more than once
+        options["init"] = [options["init"]] if options["init"] else []
     return options
 
 

@@ -94,6 +94,7 @@ def test_a_finished_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captur
         (["--model", "nanotrack", "--data", "what:."], "names no layout"),
         (["--model", "siamfc", "--data", "got10k:.", "--cache", "c"], "frozen trunk"),
         (["--resume"], "no run of trk-train"),
+        (["--resume", "--steps", "9"], "leave --steps out"),
     ],
 )
 def test_what_makes_no_sense_is_told_in_one_line_and_leaves_no_run(
