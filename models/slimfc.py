@@ -1,8 +1,8 @@
 """SlimFC: trk's own small tracker. MobileNetV2 features, pixel-wise correlation, two slim towers of separable layers.
 
-The layout is LightFC's, whose maps it is taught with (train/distil.py); what costs is a tenth of LightFC's: one
-fusion of 1x1 convolutions, and depth-wise separable layers in place of dense 3x3 ones. No part of it was trained by
-others but for the ImageNet weights that the trunk starts from, whose batch norms are folded.
+The layout is LightFC's, which teaches it (train/distil.py), but for one fusion of 1x1 convolutions, and depth-wise
+separable layers in place of dense 3x3 ones. No part of it was trained by others but for the ImageNet weights that the
+trunk begins with, whose batch norms are folded.
 
 Source of the parts: LightFC (centre, size and offset maps), Alpha-Refine (pixel-wise correlation), MobileNetV2
 (inverted residuals), NanoTrack (separable towers).
@@ -29,6 +29,8 @@ STEM = 24
 """Channels of MobileNetV2's second stage, stride 4, and of what stands for it here."""
 RARE = 1 / 64
 """Score of every cell before training: few hold a centre."""
+STRENGTH = 16.0
+"""Typical size of a correlation of 96 channels, which batch norm would have to undo."""
 FILLED = 0.25
 """Share of the search crop's sides that a target fills whose size is what the last frame had."""
 
@@ -107,10 +109,6 @@ class Head(nn.Module):
         out = out + self.shared(out)
         size, offset = self.box(out).split(2, 1)
         return self.score(out), size, offset
-
-
-STRENGTH = 16.0
-"""Typical size of a correlation of 96 channels, which batch norm would have to undo."""
 
 
 class SlimFC(SiameseNet):
