@@ -188,8 +188,8 @@ class FusedHead(nn.Module):
         return out[:, :1], out[:, 1:3], out[:, 3:]
 
 
-class LightFC(SiameseNet):
-    """LightFC.
+class CentreNet(SiameseNet):
+    """A network whose template branch is its trunk, and whose maps find a target's centre and read its size there.
 
     score: whether a cell holds the target's centre, 0..1; size: w, h as shares of the search crop; offset: x, y of the
     centre from the cell's corner, in cells.
@@ -197,6 +197,26 @@ class LightFC(SiameseNet):
 
     kernel_names = ("kernel_pw",)
     map_names = ("score", "size", "offset")
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the trunk's [N, 96, h / 16, w / 16] of crops in the model's colours, 0..255."""
+        raise NotImplementedError
+
+    def maps(self, features: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return what `search` does, of what `features` gave."""
+        raise NotImplementedError
+
+    def template(self, z: Tensor) -> tuple[Tensor, ...]:
+        """Return the kernel [N, 96, 8, 8] of 128 px crops."""
+        return (self.features(z),)
+
+    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
+        """Return score [N, 1, S, S], size [N, 2, S, S] and offset [N, 2, S, S]; 256 px give S = 16."""
+        return self.maps(self.features(x), *kernels)
+
+
+class LightFC(CentreNet):
+    """LightFC."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -229,14 +249,6 @@ class LightFC(SiameseNet):
         """Return the trunk's [N, 96, h / 16, w / 16] of RGB 0..255."""
         out: Tensor = self.backbone(self.normalise(x))
         return out
-
-    def template(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the kernel [N, 96, 8, 8] of 128 px crops."""
-        return (self.features(z),)
-
-    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
-        """Return score [N, 1, 16, 16], size [N, 2, 16, 16] and offset [N, 2, 16, 16] of 256 px crops."""
-        return self.maps(self.features(x), *kernels)
 
     def maps(self, features: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return what `search` does, of what `features` gave."""

@@ -17,8 +17,7 @@ from . import correlation
 from .ban import PIXELS, ChannelAttention
 from .imagenet import Normalise
 from .light import Block
-from .lightfc import CHANNELS, SURE, CentreStep
-from .network import SiameseNet
+from .lightfc import CHANNELS, SURE, CentreNet, CentreStep
 
 STAGES = ((6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 1, 1), (4, 96, 2, 1))
 """Expansion, channels, blocks and stride. MobileNetV2's from the third on, but for the last two blocks, which are a
@@ -111,11 +110,8 @@ class Head(nn.Module):
         return self.score(out), size, offset
 
 
-class SlimFC(SiameseNet):
-    """SlimFC. score, size and offset: as `models.lightfc.LightFC`."""
-
-    kernel_names = ("kernel_pw",)
-    map_names = ("score", "size", "offset")
+class SlimFC(CentreNet):
+    """SlimFC."""
 
     def __init__(self, width: int = 96, shared: int = 2, deep: int = 3) -> None:
         super().__init__()
@@ -127,14 +123,6 @@ class SlimFC(SiameseNet):
         """Return the trunk's [N, 96, h / 16, w / 16] of RGB 0..255."""
         out: Tensor = self.trunk(self.normalise(x))
         return out
-
-    def template(self, z: Tensor) -> tuple[Tensor, ...]:
-        """Return the kernel [N, 96, 8, 8] of 128 px crops."""
-        return (self.features(z),)
-
-    def search(self, x: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
-        """Return score [N, 1, S, S], size [N, 2, S, S] and offset [N, 2, S, S]; 256 px give S = 16."""
-        return self.maps(self.features(x), *kernels)
 
     def maps(self, features: Tensor, *kernels: Tensor) -> tuple[Tensor, ...]:
         """Return what `search` does, of what `features` gave."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .features import SHAPES, Rounds
+from .numbered import Numbered
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class _Round:
         self.running = running / running[-1]
 
 
-class FeatureBatches:
+class FeatureBatches(Numbered):
     """An endless row of batches, each decided by the seed and its number alone: going on needs only the number."""
 
     def __init__(self, rounds: Rounds, size: int, seed: int, mixture: Mixture | None = None):
@@ -63,14 +64,6 @@ class FeatureBatches:
         self.seed, self.count = seed, 0
         self.rng = np.random.default_rng(seed)
         self._rounds: list[_Round] = []
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return {"count": self.count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.count = state["count"]
 
     def next(self) -> FeatureBatch:
         """Return the next batch."""

@@ -13,6 +13,7 @@ from ..engine.geometry import Geometry
 from ..errors import UsageError
 from .augment import GREY, LENGTHS
 from .draws import Changes, Pairs, Views, changes, check_rule
+from .numbered import Numbered
 from .pairs import PairBatch, Sampling
 from .pictures import Key, Pictures
 from .scale import Scales, square_scales
@@ -22,7 +23,7 @@ LONGEST = LENGTHS[1] - 1
 """Pixels of the longest line that a crop is smeared along."""
 
 
-class DevicePairBatches:
+class DevicePairBatches(Numbered):
     """An endless row of batches on the device of `pictures`; batch k depends on the seed and k alone.
 
     Pairs and changes are those of `PairBatches`; each is of two pictures of its own. Raises UsageError where crops of
@@ -49,14 +50,6 @@ class DevicePairBatches:
         self.pictures, self.geometry, self.search_size = pictures, geometry, search_size
         self.batch, self.sampling, self.seed = batch, sampling, seed
         self.count = 0
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return {"count": self.count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.count = state["count"]
 
     def next(self) -> PairBatch:
         """Return the next batch."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import SourceError
 from ..models.row import Row
 from .distil import Parts, crops, map_loss
+from .numbered import Numbered
 from .pairs import PairBatches
 from .teacher import Featured, Teacher
 
@@ -69,7 +70,7 @@ def write_feature_pairs(
     temporary.replace(folder)
 
 
-class FeaturePairBatches:
+class FeaturePairBatches(Numbered):
     """An endless row of batches, each decided by the seed and its number alone."""
 
     def __init__(self, folder: Path, batch: int, seed: int):
@@ -87,14 +88,6 @@ class FeaturePairBatches:
                 f"{folder} holds {len(self.present)} pairs, fewer than a batch of {batch}: take a smaller one"
             )
         self.batch, self.seed, self.count = batch, seed, 0
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return {"count": self.count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.count = state["count"]
 
     def next(self) -> FeaturePairs:
         """Return the next batch: pairs by chance, none of them twice; half of the batches mirrored."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..engine.geometry import Geometry
 from ..errors import SourceError
 from .augment import SEARCH, TEMPLATE, Augment, cut
+from .numbered import Numbered
 from .scale import Scales
 from .tracks import Box, Frame, Image, Images, Track
 
@@ -55,7 +56,7 @@ class Sampling:
 Pair = tuple[Image, Image, NDArray[np.float32], NDArray[np.float32], bool]
 
 
-class PairBatches:
+class PairBatches(Numbered):
     """An endless row of batches; batch k depends on the seed and k alone, so a run can go on from any k.
 
     The next batch is prepared in a thread while the last one is learned from.
@@ -85,14 +86,6 @@ class PairBatches:
         self._pool = ThreadPoolExecutor(1)
         self._ahead: tuple[int, Future[PairBatch]] | None = None
         self.count = 0
-
-    def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
-        return {"count": self.count}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        self.count = state["count"]
 
     def next(self) -> PairBatch:
         """Return the next batch. Raises SourceError where an image can't be read."""
